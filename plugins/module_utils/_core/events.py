@@ -1,0 +1,360 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The event log: one JSON object a line, appended by anyone, read by everyone later.
+
+A line is shorter than 4 KiB and goes out in a single write(2) on a descriptor
+opened with O_APPEND, so that writers need no lock and never mix (write(2): with
+O_APPEND, seeking to the end and writing is one step). The file is opened for
+each event: after logrotate(8) has moved it away the next event finds the new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import math
+import os
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import IO, Any, cast
+
+from .errors import Ds01Error
+
+EVENTS_PATH = "/var/log/ds01/events.jsonl"
+SCHEMA_VERSION = 1
+MAX_LINE_BYTES = 4096
+"""A whole line, its newline included, stays below this many bytes."""
+
+# Events name people and what they ran: readable by root and the log readers of
+# the distribution, not by every user of the machine.
+FILE_MODE = 0o640
+DIRECTORY_MODE = 0o750
+READER_GROUP = "adm"
+
+_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*\Z")
+_TYPE_MAX = 100
+_NAME_MAX = 256
+_DEPTH_MAX = 8
+# Tried in this order until the line fits: characters kept of a string, items of a list.
+_CUTS = ((None, None), (1024, 64), (256, 32), (64, 16), (16, 4))
+
+
+class EventError(Ds01Error):
+    """An event that cannot be written, or a log that cannot be read."""
+
+
+def utc_now() -> datetime:
+    """The present moment, aware, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def format_timestamp(moment: datetime) -> str:
+    """An aware moment as RFC 3339 in UTC with milliseconds: 2026-11-21T23:59:59.007Z."""
+    in_utc = moment.astimezone(timezone.utc)
+    return in_utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{in_utc.microsecond // 1000:03d}Z"
+
+
+def parse_timestamp(text: str) -> datetime:
+    """The moment that an RFC 3339 text (or a bare date, taken as UTC) names.
+
+    :raises ValueError: the text is no such moment.
+    """
+    moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened.
+
+    :param event_type: dotted lower-case words, widest first: ``limits.applied``.
+    :param source: the program that says so: ``ds01_slices``, ``ds01d``.
+    :param user: whom it concerns, by name; None when it concerns nobody in particular.
+    :param details: what else there is to know; anything that JSON can hold.
+    :param timestamp: when it happened (aware).
+    :raises EventError: the type or the source is not usable as one.
+    """
+
+    event_type: str
+    source: str
+    user: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    timestamp: datetime = field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        if len(self.event_type) > _TYPE_MAX or not _TYPE.match(self.event_type):
+            raise EventError(
+                f"{self.event_type[:_TYPE_MAX]!r} is not an event type",
+                "event_type",
+                "use dotted lower-case words such as limits.applied",
+            )
+        if not self.source or len(self.source) > _NAME_MAX:
+            raise EventError(
+                "an event needs a source of 1 to 256 characters",
+                "source",
+                "name the program that reports it",
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object as it is written, before any cut."""
+        record: dict[str, Any] = {
+            "timestamp": format_timestamp(self.timestamp),
+            "event_type": self.event_type,
+            "source": _text(self.source, None),
+            "details": _plain(self.details, None, None, 0),
+            "schema_version": SCHEMA_VERSION,
+        }
+        if self.user is not None:
+            record["user"] = _text(self.user, _NAME_MAX)
+        return record
+
+
+def encode(event: Event) -> bytes:
+    """The event as one line, newline included, below MAX_LINE_BYTES.
+
+    What is too long is cut inside ``details`` and says so there (``…[+N]``,
+    ``_truncated``), so that the line is always whole JSON.
+    """
+    record = event.as_dict()
+    for string_max, items_max in _CUTS:
+        details = _plain(event.details, string_max, items_max, 0)
+        if string_max is not None:
+            details["_truncated"] = True
+        line = _dump({**record, "details": details})
+        if len(line) < MAX_LINE_BYTES:
+            return line
+    keys = [_text(str(key), 32) for key in list(event.details)[:16]]
+    return _dump({**record, "details": {"_truncated": True, "keys": keys}})
+
+
+def append(path: str, event: Event) -> None:
+    """Add one event to the log at ``path``, creating the file (0640 root:adm) if need be.
+
+    :raises EventError: the file cannot be opened or written, the disk is full.
+    """
+    line = encode(event)
+    try:
+        descriptor = _open_for_append(path)
+        try:
+            if not _ends_with_newline(descriptor):
+                # A full disk once cut a line short: keep ours out of its remains.
+                line = b"\n" + line
+            written = os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    if written != len(line):
+        raise _write_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+def iter_events(
+    path: str = EVENTS_PATH,
+    *,
+    user: str | None = None,
+    type_prefix: str | None = None,
+    since: datetime | None = None,
+    on_bad_line: Callable[[str, int], None] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Events of the log and of its rotated parts (``.1``, ``.2.gz``, …), oldest first.
+
+    :param user: only events that concern this user.
+    :param type_prefix: only this type and those below it (``limits`` takes ``limits.applied``).
+    :param since: only events from this moment (aware) on.
+    :param on_bad_line: told file and line number of lines that are no event; they are passed over.
+    :raises EventError: a part cannot be read.
+    """
+    for part in _parts(path):
+        try:
+            with _open_part(part) as stream:
+                for number, line in enumerate(stream, 1):
+                    record = _decode(line)
+                    if record is None:
+                        if on_bad_line is not None and line.strip():
+                            on_bad_line(part, number)
+                    elif matches(record, user=user, type_prefix=type_prefix, since=since):
+                        yield record
+        except FileNotFoundError:
+            continue  # rotated away between listing and opening
+        except (OSError, EOFError, zlib.error) as error:
+            what = f"the event log cannot be read: {error}"
+            raise EventError(what, part, _read_remedy(error)) from error
+
+
+def matches(
+    record: Mapping[str, Any],
+    *,
+    user: str | None = None,
+    type_prefix: str | None = None,
+    since: datetime | None = None,
+) -> bool:
+    """Whether a read event passes the filters of :func:`iter_events`."""
+    if user is not None and record.get("user") != user:
+        return False
+    prefix = None if type_prefix is None else type_prefix.rstrip(".") + "."
+    if prefix is not None and not f"{record.get('event_type', '')}.".startswith(prefix):
+        return False
+    if since is None:
+        return True
+    try:
+        return parse_timestamp(str(record.get("timestamp", ""))) >= since
+    except ValueError:
+        return False
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    is_event = isinstance(record, dict) and isinstance(record.get("event_type"), str)
+    return record if is_event else None
+
+
+def _open_part(part: str) -> IO[bytes]:
+    if part.endswith(".gz"):
+        # GzipFile reads and iterates like any binary file; typeshed does not say so.
+        return cast("IO[bytes]", gzip.open(part, "rb"))
+    return open(part, "rb")
+
+
+def _parts(path: str) -> list[str]:
+    """The rotated files that exist, oldest (highest number) first, then the log itself."""
+    directory, base = os.path.split(path)
+    pattern = re.compile(re.escape(base) + r"\.(\d+)(?:\.gz)?\Z")
+    try:
+        names = os.listdir(directory or ".")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        what = f"the event log cannot be read: {error}"
+        raise EventError(what, path, _read_remedy(error)) from error
+    found = [(int(match[1]), name) for name in names if (match := pattern.match(name))]
+    return [*(os.path.join(directory, name) for _number, name in sorted(found, reverse=True)), path]
+
+
+def _open_for_append(path: str) -> int:
+    # O_RDWR because the last byte is looked at; O_NOFOLLOW because a link planted
+    # in place of the log must not lead root's writes elsewhere.
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            _make_directory(os.path.dirname(path))
+        try:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue  # another writer made it first
+        _hand_to_readers(descriptor, FILE_MODE)
+        return descriptor
+
+
+def _make_directory(directory: str) -> None:
+    if not directory or os.path.isdir(directory):
+        return
+    os.makedirs(os.path.dirname(directory) or ".", exist_ok=True)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _hand_to_readers(descriptor, DIRECTORY_MODE)
+    finally:
+        os.close(descriptor)
+
+
+def _hand_to_readers(descriptor: int, mode: int) -> None:
+    """Give the readers' group its share; without that group root alone reads."""
+    try:
+        import grp
+
+        os.fchown(descriptor, -1, grp.getgrnam(READER_GROUP).gr_gid)
+    except (ImportError, KeyError, PermissionError):
+        pass
+    os.fchmod(descriptor, mode)
+
+
+def _ends_with_newline(descriptor: int) -> bool:
+    """Whether the last line is whole; a writer at work gets a moment to finish his.
+
+    A write that spans two pages shows its first part before its second, so one look
+    at the last byte does not tell a line cut by a full disk from one on its way.
+    """
+    for _attempt in range(20):
+        size = os.fstat(descriptor).st_size
+        if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+            return True
+        time.sleep(0.001)
+    return False
+
+
+def _write_error(path: str, error: OSError) -> EventError:
+    lost = "the action itself went on, its record is lost"
+    remedies = {
+        errno.ENOSPC: f"free space on that file system; {lost}",
+        errno.EDQUOT: f"raise the quota of that file system; {lost}",
+        errno.EROFS: "remount that file system read-write",
+        errno.EACCES: "run as root: only root writes events",
+        errno.EPERM: "look for an immutable flag (lsattr) on the file",
+        errno.ELOOP: "a symbolic link stands in place of the log; remove it",
+    }
+    remedy = remedies.get(error.errno or 0, "look at the path and its file system")
+    return EventError(f"the event could not be recorded: {error.strerror or error}", path, remedy)
+
+
+def _read_remedy(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return f"run as root or as a member of the group {READER_GROUP}"
+    return "the file is damaged or unreadable; move it away to read the others"
+
+
+def _dump(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    # ensure_ascii escapes every control character but DEL.
+    return text.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
+
+
+def _text(value: str, limit: int | None) -> str:
+    # File names may hold bytes that are no UTF-8 (surrogates here): JSON readers refuse them.
+    try:
+        raw = value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raw = value.encode("utf-8", "backslashreplace")
+    clean = raw.decode("utf-8", "backslashreplace")
+    if limit is None or len(clean) <= limit:
+        return clean
+    return f"{clean[:limit]}…[+{len(clean) - limit}]"
+
+
+def _plain(value: Any, string_max: int | None, items_max: int | None, depth: int) -> Any:
+    """The value as JSON can hold it, strings and collections cut to the given sizes."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if depth > _DEPTH_MAX or not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        return _text(value if isinstance(value, str) else str(value), string_max)
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+        kept = pairs if items_max is None else pairs[:items_max]
+        cut = {
+            _text(str(key), string_max): _plain(item, string_max, items_max, depth + 1)
+            for key, item in kept
+        }
+        if len(kept) < len(pairs):
+            cut["…"] = f"+{len(pairs) - len(kept)}"
+        return cut
+    items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else list(value)
+    kept_items = items if items_max is None else items[:items_max]
+    shown = [_plain(item, string_max, items_max, depth + 1) for item in kept_items]
+    if len(kept_items) < len(items):
+        shown.append(f"…[+{len(items) - len(kept_items)}]")
+    return shown
