@@ -1,0 +1,87 @@
+# `make help` lists what is here. Everything made goes to .cache, in this folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+CACHE := $(CURDIR)/.cache
+VENV := $(CACHE)/venv
+BIN := $(VENV)/bin
+
+# Recipes and what they start see the project's tools first, and this checkout as the collection.
+export PATH := $(BIN):$(PATH):/usr/sbin:/sbin
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
+export PYTHONDONTWRITEBYTECODE := 1
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
+
+# What CI runs, in this order. `make test STAGES="ruff unit"` runs a selection.
+ALL_STAGES := setup ruff mypy shellcheck ansible-lint unit docs changelog collection sanity lab newest-core
+STAGES ?= $(ALL_STAGES)
+
+.PHONY: help
+help: ## show the commands
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
+
+.PHONY: setup
+setup: ## install what the other commands need (Debian packages, Python tools)
+	tests/ci/setup.sh
+
+.PHONY: test
+test: ## run everything CI runs; STAGES="ruff unit" for a selection
+	@/usr/bin/env python3 tests/ci/run_stages.py --make '$(MAKE)' --logs '$(CACHE)/logs' $(STAGES)
+
+.PHONY: format
+format: ## rewrite the Python code in the house format
+	ruff check --fix
+	ruff format
+
+.PHONY: clean
+clean: ## remove everything made in this checkout
+	rm -rf '$(CACHE)'
+
+.PHONY: requirements
+requirements: ## make the hash-pinned requirement files anew from the .in files
+	tests/ci/requirements.sh
+
+# --- the stages of `make test` -------------------------------------------------------------------
+
+.PHONY: $(addprefix stage-,$(ALL_STAGES))
+
+stage-setup:
+	tests/ci/setup.sh
+
+stage-ruff:
+	ruff check
+	ruff format --check
+
+stage-mypy:
+	tests/ci/mypy.sh
+
+stage-shellcheck:
+	tests/ci/shellcheck.sh
+
+stage-ansible-lint:
+	ansible-lint --offline --profile production
+
+stage-unit:
+	python -m pytest tests/unit tests/property
+
+stage-docs:
+	PYTHONPATH=files/runtime python -m ds01.docgen --check
+	python tests/ci/check_links.py
+
+stage-changelog:
+	antsibull-changelog lint
+
+stage-collection:
+	tests/ci/collection.sh
+
+stage-sanity:
+	tests/ci/sanity.sh
+
+stage-newest-core:
+	tests/ci/newest_core.sh
+
+# The lab host: `make lab`, `make lab-ssh`, `make lab-down` and stage-lab.
+-include tests/lab/lab.mk

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# mypy --strict: the runtime with the domain and the host adapters it shares, then the plugins
+# under the name they have in Ansible, then the tools of the tests.
+# shellcheck source=tests/ci/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+cd "$repo"
+run() {
+    echo "mypy --strict $*"
+    "$venv/bin/mypy" --strict --config-file pyproject.toml "$@"
+}
+MYPYPATH=files/runtime run --cache-dir "$cache/mypy/runtime" -p ds01
+MYPYPATH=$cache/collections run --cache-dir "$cache/mypy/plugins" -p ansible_collections.ds01.infra.plugins
+run --cache-dir "$cache/mypy/tools" tests/ci
