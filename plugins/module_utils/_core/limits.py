@@ -1,0 +1,306 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The limits of a site: the model, and who has which limit from where.
+
+``defaults`` < ``groups.<name>`` < ``user_overrides.<user>``, merged key by key. Every effective
+value carries the key path, file and line that it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from .errors import Ds01Error, Problem
+from .keys import KEYS, TABLE, Key
+from .names import UNATTRIBUTED_GROUP, user_slice
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of the file.
+
+    :param key: a name of the table of keys.
+    :param value: the value in the key's base unit (bytes, bytes/s, seconds, per cent); None is
+        unlimited or never.
+    :param path: the key's path in the file, ``groups.student.memory_max``.
+    :param where: ``file:line``; empty for a built-in default.
+    """
+
+    key: str
+    value: Any
+    path: str
+    where: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The value for people."""
+        return KEYS[self.key].show(self.value)
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        return f"{self.path} ({self.where})" if self.where else self.path
+
+
+Settings = Mapping[str, Setting]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of users.
+
+    :param settings: what each of its users may have.
+    :param total: what all of its users together may have.
+    :param members: account names.
+    :param unix_groups: Unix groups whose members belong here.
+    """
+
+    name: str
+    settings: Settings
+    total: Settings
+    members: tuple[str, ...] = ()
+    unix_groups: tuple[str, ...] = ()
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Override:
+    """What one user has beside the group.
+
+    :param expires: last day (``2027-01-31``, that day included) or moment; empty: no end.
+    """
+
+    user: str
+    settings: Settings
+    reason: str = ""
+    expires: str = ""
+    where: str = ""
+
+    def expired(self, now: datetime) -> bool:
+        """Whether the override has ended.
+
+        :param now: local time with its offset.
+        """
+        return bool(self.expires) and now > expiry(self.expires, now)
+
+
+def expiry(text: str, now: datetime) -> datetime:
+    """The moment at which an ``expires`` value ends, in the time zone of ``now``.
+
+    :raises ValueError: the text is no date and no time (ISO 8601).
+    """
+    if len(text) <= 10:
+        day = date.fromisoformat(text)
+        return datetime(day.year, day.month, day.day, 23, 59, 59, 999999, tzinfo=now.tzinfo)
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A site's limits file, checked.
+
+    :param total: what all users together may have (``ds01.slice``).
+    :param login: what a login shell may have, beside the default group's values.
+    :param unattributed: what containers without an owner share, beside the defaults.
+    :param problems: warnings and notices of the check.
+    """
+
+    source: str
+    default_group: str
+    defaults: Settings
+    groups: Mapping[str, Group]
+    overrides: Mapping[str, Override]
+    total: Settings = field(default_factory=dict)
+    login: Settings = field(default_factory=dict)
+    unattributed: Settings = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def sections(self) -> Iterator[tuple[str, Settings]]:
+        """Every block of settings with a name for people."""
+        yield "defaults", self.defaults
+        yield "total", self.total
+        yield "login", self.login
+        yield UNATTRIBUTED_GROUP, self.unattributed
+        for name, group in self.groups.items():
+            yield f"group {name}", group.settings
+            yield f"group {name} total", group.total
+        for name, override in self.overrides.items():
+            yield f"user {name}", override.settings
+
+
+BUILT_IN: Settings = {
+    key.name: Setting(
+        key.name,
+        [key.kind.parse(text) for text in key.default]
+        if isinstance(key.default, tuple)
+        else None
+        if key.default is None
+        else key.kind.parse(key.default),
+        "built-in default",
+    )
+    for key in TABLE
+}
+
+
+def same_account(one: str, other: str) -> bool:
+    """Whether two names mean one account: directory names (with @) ignore case, others do not."""
+    return one == other or ("@" in one and one.lower() == other.lower())
+
+
+def override_of(limits: Limits, user: str, now: datetime) -> Override | None:
+    """The user's override that is in force, if any."""
+    for name, override in limits.overrides.items():
+        if same_account(name, user) and not override.expired(now):
+            return override
+    return None
+
+
+def group_of(limits: Limits, user: str, unix_groups: Iterable[str] = ()) -> tuple[str, str]:
+    """A user's group and why.
+
+    ``members`` by name come first, then ``unix_groups`` in the order of the file, then the
+    default group.
+
+    :param unix_groups: names of the Unix groups that the account is in.
+    :returns: the group's name, and the reason in words.
+    """
+    for name, group in limits.groups.items():
+        if any(same_account(member, user) for member in group.members):
+            return name, f"groups.{name}.members ({group.where})"
+    mine = set(unix_groups)
+    for name, group in limits.groups.items():
+        hit = [unix for unix in group.unix_groups if unix in mine]
+        if hit:
+            return name, f"Unix group {hit[0]}, groups.{name}.unix_groups ({group.where})"
+    return limits.default_group, "default_group"
+
+
+def merge(*layers: Settings) -> dict[str, Setting]:
+    """Layers of settings, the later ones over the earlier ones, key by key."""
+    merged: dict[str, Setting] = {}
+    for layer in layers:
+        merged.update(layer)
+    return merged
+
+
+def of_group(limits: Limits, group: str) -> dict[str, Setting]:
+    """What each user of a group may have; an unknown group has the defaults."""
+    own = limits.groups[group].settings if group in limits.groups else {}
+    return merge(BUILT_IN, limits.defaults, own)
+
+
+def of_user(limits: Limits, user: str, group: str, now: datetime) -> dict[str, Setting]:
+    """What one user of a group may have: every key of the table, with its origin."""
+    override = override_of(limits, user, now)
+    return merge(of_group(limits, group), override.settings if override else {})
+
+
+def of_total(limits: Limits, group: str = "") -> dict[str, Setting]:
+    """What a whole group, or with no group everybody together, may have: only what is said."""
+    if group == UNATTRIBUTED_GROUP:
+        return merge(BUILT_IN, limits.defaults, limits.unattributed)
+    if group:
+        return dict(limits.groups[group].total) if group in limits.groups else {}
+    return dict(limits.total)
+
+
+def of_login(limits: Limits, user: str | None, now: datetime) -> dict[str, Setting]:
+    """What a login shell may have; with a user, that user's override on top."""
+    override = override_of(limits, user, now) if user else None
+    base = merge(of_group(limits, limits.default_group), limits.login)
+    return merge(base, override.settings) if override else base
+
+
+def expired_overrides(limits: Limits, now: datetime) -> list[Problem]:
+    """A warning for every override that has ended."""
+    return [
+        Problem(
+            "warning",
+            f"the override of {override.user} ended on {override.expires} and is ignored",
+            override.where,
+            "Remove it, or set a later date",
+        )
+        for override in limits.overrides.values()
+        if override.expired(now)
+    ]
+
+
+def slice_of(limits: Limits, user: str, unix_groups: Iterable[str] = ()) -> str:
+    """The slice that a user's containers belong in."""
+    return user_slice(group_of(limits, user, unix_groups)[0], user)
+
+
+def to_json(limits: Limits) -> dict[str, Any]:
+    """The limits as plain data, for ``/etc/ds01/limits.json`` and module parameters."""
+    data = asdict(limits)
+    data["schema"] = SCHEMA
+    return data
+
+
+def _settings(data: Mapping[str, Any]) -> dict[str, Setting]:
+    return {name: Setting(**row) for name, row in data.items() if _known(name)}
+
+
+def _known(name: str) -> Key:
+    if name not in KEYS:
+        raise Ds01Error(
+            f"the limits hold a key {name!r} that this version does not know",
+            "/etc/ds01/limits.json",
+            "Run site.yml with the version of the collection that wrote it, or a newer one",
+        )
+    return KEYS[name]
+
+
+def from_json(data: Mapping[str, Any], where: str = "/etc/ds01/limits.json") -> Limits:
+    """The inverse of :func:`to_json`.
+
+    :raises Ds01Error: the data is of another schema or not of this form.
+    """
+    if data.get("schema") != SCHEMA:
+        raise Ds01Error(
+            f"the limits are of schema {data.get('schema')!r}, this version reads {SCHEMA}",
+            where,
+            "Run site.yml with this version of the collection",
+        )
+    try:
+        return Limits(
+            source=data["source"],
+            default_group=data["default_group"],
+            defaults=_settings(data["defaults"]),
+            groups={name: _group(row) for name, row in data["groups"].items()},
+            overrides={name: _override(row) for name, row in data["overrides"].items()},
+            total=_settings(data["total"]),
+            login=_settings(data["login"]),
+            unattributed=_settings(data["unattributed"]),
+            problems=tuple(Problem(**row) for row in data["problems"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Ds01Error(f"the limits are damaged ({error!r})", where, "Run site.yml again") from error
+
+
+def _group(row: Mapping[str, Any]) -> Group:
+    return Group(
+        name=row["name"],
+        settings=_settings(row["settings"]),
+        total=_settings(row["total"]),
+        members=tuple(row["members"]),
+        unix_groups=tuple(row["unix_groups"]),
+        where=row["where"],
+    )
+
+
+def _override(row: Mapping[str, Any]) -> Override:
+    return Override(
+        user=row["user"],
+        settings=_settings(row["settings"]),
+        reason=row["reason"],
+        expires=row["expires"],
+        where=row["where"],
+    )
