@@ -29,7 +29,7 @@ setup: ## install what the other commands need (Debian packages, Python tools)
 
 .PHONY: test
 test: ## run everything CI runs; STAGES="ruff unit" for a selection
-	@/usr/bin/env python3 tests/ci/run_stages.py --make '$(MAKE)' --logs '$(CACHE)/logs' $(STAGES)
+	@python3 tests/ci/run_stages.py --make '$(MAKE)' --logs '$(CACHE)/logs' $(STAGES)
 
 .PHONY: format
 format: ## rewrite the Python code in the house format

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Run the stages of `make test` one after the other and sum them up.
 
 Each stage is the make target ``stage-NAME``. Its whole output goes to a log file; a failed
