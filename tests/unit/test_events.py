@@ -88,7 +88,8 @@ def test_an_event_without_source_is_refused() -> None:
 def test_line_breaks_control_characters_and_broken_utf8_never_reach_the_file() -> None:
     nasty = "a\nb\r\x00\x1b[31m\x7f\u2028\udcff\ud800é"
     line = encode(_event(user=nasty, details={nasty: nasty}))
-    assert line.endswith(b"\n") and line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
     assert all(32 <= byte < 127 for byte in line[:-1])
     details = json.loads(line)["details"]
     (value,) = details.values()
@@ -193,7 +194,7 @@ def test_a_full_disk_is_said_clearly() -> None:
     with pytest.raises(EventError) as caught:
         append("/dev/full", _event())
     assert "No space left on device" in caught.value.what
-    assert "free space" in caught.value.remedy
+    assert "Free space" in caught.value.remedy
 
 
 def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(tmp_path: Path) -> None:

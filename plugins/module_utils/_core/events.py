@@ -92,13 +92,13 @@ class Event:
             raise EventError(
                 f"{self.event_type[:_TYPE_MAX]!r} is not an event type",
                 "event_type",
-                "use dotted lower-case words such as limits.applied",
+                "Use dotted lower-case words such as limits.applied",
             )
         if not self.source or len(self.source) > _NAME_MAX:
             raise EventError(
                 "an event needs a source of 1 to 256 characters",
                 "source",
-                "name the program that reports it",
+                "Name the program that reports it",
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -299,21 +299,21 @@ def _ends_with_newline(descriptor: int) -> bool:
 def _write_error(path: str, error: OSError) -> EventError:
     lost = "the action itself went on, its record is lost"
     remedies = {
-        errno.ENOSPC: f"free space on that file system; {lost}",
-        errno.EDQUOT: f"raise the quota of that file system; {lost}",
-        errno.EROFS: "remount that file system read-write",
-        errno.EACCES: "run as root: only root writes events",
-        errno.EPERM: "look for an immutable flag (lsattr) on the file",
-        errno.ELOOP: "a symbolic link stands in place of the log; remove it",
+        errno.ENOSPC: f"Free space on that file system; {lost}",
+        errno.EDQUOT: f"Raise the quota of that file system; {lost}",
+        errno.EROFS: "Remount that file system read-write",
+        errno.EACCES: "Run as root: only root writes events",
+        errno.EPERM: "Look for an immutable flag (lsattr) on the file",
+        errno.ELOOP: "A symbolic link stands in place of the log; remove it",
     }
-    remedy = remedies.get(error.errno or 0, "look at the path and its file system")
+    remedy = remedies.get(error.errno or 0, "Look at the path and its file system")
     return EventError(f"the event could not be recorded: {error.strerror or error}", path, remedy)
 
 
 def _read_remedy(error: Exception) -> str:
     if isinstance(error, PermissionError):
-        return f"run as root or as a member of the group {READER_GROUP}"
-    return "the file is damaged or unreadable; move it away to read the others"
+        return f"Run as root or as a member of the group {READER_GROUP}"
+    return "The file is damaged or unreadable; move it away to read the others"
 
 
 def _dump(record: Mapping[str, Any]) -> bytes:
