@@ -1,0 +1,51 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Accounts by the name service (getpwnam(3), getgrouplist(3)); directories need not enumerate."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class HostAccount:
+    """An account.
+
+    :param name: as the host spells it.
+    :param groups: names of its Unix groups; groups without a name are left out.
+    """
+
+    name: str
+    uid: int
+    groups: tuple[str, ...]
+
+
+def find(name: str) -> HostAccount | None:
+    """An account by its name, or None when the host does not know it."""
+    try:
+        entry = pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return None
+    return _with_groups(entry)
+
+
+def find_uid(uid: int) -> HostAccount | None:
+    """An account by its user id, or None."""
+    try:
+        return _with_groups(pwd.getpwuid(uid))
+    except (KeyError, OverflowError):
+        return None
+
+
+def _with_groups(entry: pwd.struct_passwd) -> HostAccount:
+    names = []
+    for gid in os.getgrouplist(entry.pw_name, entry.pw_gid):
+        try:
+            names.append(grp.getgrgid(gid).gr_name)
+        except KeyError:
+            continue
+    return HostAccount(entry.pw_name, entry.pw_uid, tuple(names))

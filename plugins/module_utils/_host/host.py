@@ -1,0 +1,34 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The adapters of this host in one piece, as the domain asks for them."""
+
+from __future__ import annotations
+
+from . import accounts, blockdev
+from .cgroupfs import CgroupFs
+from .systemd import Systemd
+
+
+class Host:
+    """This host.
+
+    :param cgroups: the cgroup file system.
+    :param systemd: the system manager.
+    """
+
+    def __init__(self, cgroups: CgroupFs | None = None, systemd: Systemd | None = None) -> None:
+        self.cgroups = cgroups or CgroupFs()
+        self.systemd = systemd or Systemd()
+
+    def find_account(self, name: str) -> accounts.HostAccount | None:
+        """An account by its name."""
+        return accounts.find(name)
+
+    def disk(self, node_or_path: str, is_node: bool) -> tuple[blockdev.Disk | None, str]:
+        """The disk under a path, or the one that a node names; else None and why."""
+        try:
+            find = blockdev.disk_by_node if is_node else blockdev.disk_of
+            return find(node_or_path), ""
+        except (blockdev.NoDisk, OSError) as error:
+            return None, str(error)
