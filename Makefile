@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
 # What CI runs, in this order. `make test STAGES="ruff unit"` runs a selection.
-ALL_STAGES := setup ruff mypy shellcheck ansible-lint unit docs changelog collection sanity lab newest-core
+ALL_STAGES := setup ruff mypy shellcheck ansible-lint unit docs changelog collection sanity lab newest-core lab-down
 STAGES ?= $(ALL_STAGES)
 
 .PHONY: help
@@ -80,8 +80,11 @@ stage-collection:
 stage-sanity:
 	tests/ci/sanity.sh
 
+# These three share one lab of their own, so that a lab somebody works in is left alone.
+stage-lab stage-newest-core stage-lab-down: export DS01_LAB_DIR := $(CACHE)/lab-test
+
 stage-newest-core:
 	tests/ci/newest_core.sh
 
-# The lab host: `make lab`, `make lab-ssh`, `make lab-down` and stage-lab.
+# The lab host: `make lab`, `make lab-ssh`, `make lab-down`, stage-lab and stage-lab-down.
 -include tests/lab/lab.mk

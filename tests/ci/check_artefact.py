@@ -28,16 +28,14 @@ SHIPPED = (
 NOT_SHIPPED = (".cache", ".ci", ".git", "Makefile", "molecule", "pyproject.toml", "tests")
 
 
-def tracked(repo: Path) -> Iterator[Path]:
-    """Yield the paths, relative to the repository, that a commit would hold."""
-    listing = subprocess.run(
-        ["git", "-C", str(repo), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        check=True,
-        capture_output=True,
-    )
-    for name in listing.stdout.decode().split("\0"):
-        if name and os.path.lexists(repo / name):
-            yield Path(name)
+def shipped(tree: Path) -> Iterator[Path]:
+    """Yield the paths, relative to the tree, of all files and links that belong in the artefact."""
+    for folder, folders, files in os.walk(tree):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            relative = path.relative_to(tree)
+            if relative.parts[0] in SHIPPED and (path.is_symlink() or not path.is_dir()):
+                yield relative
 
 
 def same(left: Path, right: Path) -> bool:
@@ -49,17 +47,15 @@ def same(left: Path, right: Path) -> bool:
     return right.is_file() and executable and left.read_bytes() == right.read_bytes()
 
 
-def file_problems(repo: Path, installed: Path) -> Iterator[str]:
+def file_problems(tree: Path, installed: Path) -> Iterator[str]:
     """Yield what differs between the tree and what was installed from it."""
     for name in NOT_SHIPPED:
         if os.path.lexists(installed / name):
             yield f"{name} is for development; add it to build_ignore in galaxy.yml"
-    for path in tracked(repo):
-        if path.parts[0] not in SHIPPED:
-            continue
+    for path in sorted(shipped(tree)):
         if not os.path.lexists(installed / path):
             yield f"{path} is not in the artefact"
-        elif not same(repo / path, installed / path):
+        elif not same(tree / path, installed / path):
             yield f"{path} differs in the artefact (content, mode or link)"
     for folder, folders, files in os.walk(installed):
         for name in (*folders, *files):
@@ -94,9 +90,9 @@ def runtime_problems(installed: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Check REPOSITORY against INSTALLED; print each problem and return 1 if there is any."""
-    repo, installed = (Path(argument).absolute() for argument in sys.argv[1:3])
-    problems = [*file_problems(repo, installed), *runtime_problems(installed)]
+    """Check TREE against INSTALLED; print each problem and return 1 if there is any."""
+    tree, installed = (Path(argument).absolute() for argument in sys.argv[1:3])
+    problems = [*file_problems(tree, installed), *runtime_problems(installed)]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     print(f"artefact: {len(problems)} problems")

@@ -41,9 +41,10 @@ class Result:
 
 
 def last_line(log: Path) -> str:
-    """Return the last non-empty line of a log file, cut to fit one terminal line."""
+    """Return the last telling line of a log file, cut to fit one terminal line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if line), "")[:100]
+    telling = (line for line in reversed(lines) if line and not line.startswith("make["))
+    return next(telling, "")[:100]
 
 
 def stop_group(process: subprocess.Popen[bytes]) -> None:
