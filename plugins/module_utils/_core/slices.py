@@ -171,7 +171,10 @@ class Site:
             )
             if account:
                 files[f"{login_slice(account.uid)}.d/{USER_LOGIN_FILE}"] = _override_drop_in(
-                    f"Login shells; override of {name}", override.settings, base_login, list(self.devices)
+                    f"Login shells; override of {name}",
+                    override.settings,
+                    base_login,
+                    list(self.devices),
                 )
         return {path: text for path, text in files.items() if text}
 
@@ -180,9 +183,13 @@ class Site:
         devices = list(self.devices)
         limits = self.limits
         files = {
-            f"{ROOT}.d/{TOTAL_FILE}": _base_drop_in("Everybody together", of_total(limits), devices),
+            f"{ROOT}.d/{TOTAL_FILE}": _base_drop_in(
+                "Everybody together", of_total(limits), devices
+            ),
             f"{UNATTRIBUTED}.d/{TOTAL_FILE}": _base_drop_in(
-                "Containers without an owner, together", of_total(limits, UNATTRIBUTED_GROUP), devices
+                "Containers without an owner, together",
+                of_total(limits, UNATTRIBUTED_GROUP),
+                devices,
             ),
             # All settings, resets too: the distribution has a drop-in of its own for logins.
             f"user-.slice.d/{LOGIN_FILE}": _drop_in(
@@ -254,13 +261,17 @@ class Site:
         ]
 
 
+def _slice_only(settings: Settings) -> Settings:
+    return {key.name: settings[key.name] for key in SLICE_KEYS if key.name in settings}
+
+
 def shown_limits(site: Site) -> list[str]:
     """Every limit of the site, one line each, for a diff that people read."""
     limits = site.limits
     subjects: list[tuple[str, Settings]] = [
         ("everybody together", of_total(limits)),
-        ("without an owner", of_total(limits, UNATTRIBUTED_GROUP)),
-        ("login shells", {k.name: of_login(limits, None, site.now)[k.name] for k in SLICE_KEYS}),
+        ("without an owner", _slice_only(of_total(limits, UNATTRIBUTED_GROUP))),
+        ("login shells", _slice_only(of_login(limits, None, site.now))),
     ]
     for name, group in limits.groups.items():
         subjects.append((f"group {name}, each user", of_group(limits, name)))
@@ -272,7 +283,11 @@ def shown_limits(site: Site) -> list[str]:
     for who, settings in subjects:
         for key_name in (name for name in KEYS if name in settings):
             setting = settings[key_name]
-            if setting.where or setting.value != BUILT_IN[key_name].value or key_name == "memory_swap_max":
+            if (
+                setting.where
+                or setting.value != BUILT_IN[key_name].value
+                or key_name == "memory_swap_max"
+            ):
                 pending = "  [not enforced yet]" if KEYS[key_name].pending else ""
                 lines.append(f"{who}: {key_name} = {setting.shown}{pending}")
     return lines
