@@ -47,7 +47,6 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
-
 from ansible_collections.ds01.infra.plugins.module_utils._core import errors, limits, parse, tree
 from ansible_collections.ds01.infra.plugins.plugin_utils import limits_yaml
 
@@ -77,7 +76,9 @@ class LookupModule(LookupBase):
             root = limits_yaml.read_tree(path, shown, tree.Node, errors.Ds01Error)
             checked = parse.parse(root, shown)
         except errors.Ds01Error as error:
-            raise AnsibleLookupError(f"The limits were refused, nothing was changed:\n{error}") from error
+            raise AnsibleLookupError(
+                f"The limits were refused, nothing was changed:\n{error}"
+            ) from error
         for problem in checked.problems:
             Display().warning(str(problem))
         return limits.to_json(checked)

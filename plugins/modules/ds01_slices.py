@@ -93,7 +93,6 @@ from datetime import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.ds01.infra.plugins.module_utils._core import enforce, gather, limits
 from ansible_collections.ds01.infra.plugins.module_utils._core.errors import Ds01Error
 from ansible_collections.ds01.infra.plugins.module_utils._host.host import Host
@@ -105,7 +104,11 @@ def main() -> None:
         argument_spec={
             "limits": {"type": "dict", "required": True},
             "io_devices": {"type": "list", "elements": "path", "default": []},
-            "io_paths": {"type": "list", "elements": "path", "default": list(gather.DEFAULT_IO_PATHS)},
+            "io_paths": {
+                "type": "list",
+                "elements": "path",
+                "default": list(gather.DEFAULT_IO_PATHS),
+            },
             "preflight_only": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -140,8 +143,13 @@ def run(module: AnsibleModule, host: gather.HostPort) -> dict[str, Any]:
         module.warn(warning)
     plan = outcome.plan
     files = {"total": outcome.total_files, "written": len(plan.write), "removed": len(plan.remove)}
-    return {**result, "changed": outcome.changed, "files": files, "live": outcome.live_rows(),
-            "diff": outcome.diff()}
+    return {
+        **result,
+        "changed": outcome.changed,
+        "files": files,
+        "live": outcome.live_rows(),
+        "diff": outcome.diff(),
+    }
 
 
 if __name__ == "__main__":

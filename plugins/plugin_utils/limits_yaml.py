@@ -18,7 +18,9 @@ MAX_BYTES = 4 * 1024 * 1024
 _NULL = ("~", "null", "Null", "NULL")
 
 
-def read_tree(path: str, shown: str, node_type: Callable[..., Any], problem: Callable[..., Exception]) -> Any:
+def read_tree(
+    path: str, shown: str, node_type: Callable[..., Any], problem: Callable[..., Exception]
+) -> Any:
     """The tree of a limits file.
 
     The domain's types come in as arguments, since this file is imported from two packages.
@@ -30,19 +32,27 @@ def read_tree(path: str, shown: str, node_type: Callable[..., Any], problem: Cal
     """
     try:
         if os.path.getsize(path) > MAX_BYTES:
-            raise problem(f"the file is larger than {MAX_BYTES} bytes", shown, "Split or shorten it")
+            raise problem(
+                f"the file is larger than {MAX_BYTES} bytes", shown, "Split or shorten it"
+            )
         with open(path, encoding="utf-8") as stream:
             composed = yaml.compose(stream, Loader=yaml.SafeLoader)
     except OSError as error:
-        raise problem(f"cannot read the limits file: {error.strerror}", shown,
-                      "Check the path and its permissions") from error
+        raise problem(
+            f"cannot read the limits file: {error.strerror}",
+            shown,
+            "Check the path and its permissions",
+        ) from error
     except UnicodeDecodeError as error:
         raise problem("the file is not UTF-8 text", shown, "Save it as UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise problem(f"not valid YAML: {getattr(error, 'problem', None) or error}", f"{shown}{line}",
-                      "Correct the indentation or the quoting there") from error
+        raise problem(
+            f"not valid YAML: {getattr(error, 'problem', None) or error}",
+            f"{shown}{line}",
+            "Correct the indentation or the quoting there",
+        ) from error
     except RecursionError as error:
         raise problem("the file nests too deep", shown, "Limits need three levels") from error
     if composed is None:
@@ -51,7 +61,9 @@ def read_tree(path: str, shown: str, node_type: Callable[..., Any], problem: Cal
 
 
 class _Builder:
-    def __init__(self, shown: str, node_type: Callable[..., Any], problem: Callable[..., Exception]) -> None:
+    def __init__(
+        self, shown: str, node_type: Callable[..., Any], problem: Callable[..., Exception]
+    ) -> None:
         self.shown = shown
         self.node_type = node_type
         self.problem = problem
@@ -63,7 +75,9 @@ class _Builder:
         self.count += 1
         # An alias inside its own anchor never ends; a tower of aliases ends too late.
         if id(source) in self.open or self.count > 200_000:
-            raise self.problem("aliases nest without end", f"{self.shown}:{line}", "Write the values out")
+            raise self.problem(
+                "aliases nest without end", f"{self.shown}:{line}", "Write the values out"
+            )
         self.open.add(id(source))
         try:
             return self._convert(source, line)
@@ -94,8 +108,11 @@ class _Builder:
             if key.value == "<<":
                 raise self.problem("merge keys (<<) are not read", where, "Write the keys out")
             if key.value in lines:
-                raise self.problem(f"the key {key.value!r} stands twice, first in line {lines[key.value]}",
-                                   where, "Keep one; YAML would silently take the last")
+                raise self.problem(
+                    f"the key {key.value!r} stands twice, first in line {lines[key.value]}",
+                    where,
+                    "Keep one; YAML would silently take the last",
+                )
             lines[key.value] = line
             entries.append((key.value, line, self.node(value)))
         return tuple(entries)

@@ -94,7 +94,9 @@ def present_files(unit_dir: str = UNIT_DIR) -> dict[str, str]:
         if _OUR_DIRS.fullmatch(folder) and os.path.isdir(os.path.join(unit_dir, folder)):
             for name in sorted(os.listdir(os.path.join(unit_dir, folder))):
                 if name in OUR_FILES:
-                    text = Path(unit_dir, folder, name).read_text(encoding="utf-8", errors="replace")
+                    text = Path(unit_dir, folder, name).read_text(
+                        encoding="utf-8", errors="replace"
+                    )
                     found[f"{folder}/{name}"] = text
     return found
 
@@ -109,8 +111,11 @@ def read_applied(path: str = LIMITS_PATH) -> tuple[Limits, dict[str, Any]] | Non
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise Ds01Error(f"cannot read the applied limits: {error}", path,
-                        "Run site.yml again as root; it writes the file anew") from error
+        raise Ds01Error(
+            f"cannot read the applied limits: {error}",
+            path,
+            "Run site.yml again as root; it writes the file anew",
+        ) from error
     if not isinstance(data, dict):
         raise Ds01Error("the applied limits are damaged", path, "Run site.yml again")
     return from_json(data, path), data.get("io") or {}
@@ -122,8 +127,9 @@ def former_groups(files: Mapping[str, str]) -> frozenset[str]:
     return frozenset(name.split("-")[1] for name in names if name.startswith("ds01-"))
 
 
-def _live(site: Site, unit: str, settings: Settings, raw: Mapping[str, str],
-          unsupported: frozenset[str]) -> Live | None:
+def _live(
+    site: Site, unit: str, settings: Settings, raw: Mapping[str, str], unsupported: frozenset[str]
+) -> Live | None:
     changes = differing(settings, raw, site.devices, unsupported)
     if not changes:
         return None
@@ -154,8 +160,14 @@ def _touches(unit: str, paths: Sequence[str]) -> bool:
     return stem in folders or any(f.endswith("-") and stem.startswith(f) for f in folders)
 
 
-def _live_changes(site: Site, cgroups: Cgroups, units: Units, changed: Sequence[str],
-                  known: frozenset[str], unsupported: frozenset[str]) -> tuple[list[Live], list[str]]:
+def _live_changes(
+    site: Site,
+    cgroups: Cgroups,
+    units: Units,
+    changed: Sequence[str],
+    known: frozenset[str],
+    unsupported: frozenset[str],
+) -> tuple[list[Live], list[str]]:
     live: list[Live] = []
     warnings: list[str] = []
     for unit in sorted({*units.loaded_slices(), *cgroups.slices()}):
@@ -176,16 +188,26 @@ def _live_changes(site: Site, cgroups: Cgroups, units: Units, changed: Sequence[
             live.append(change)
             warnings += [f"{unit} {words}" for words in over_use(settings, raw)]
         if gone and int(raw.get("pids.current", "0") or 0):
-            warnings.append(f"{unit} still runs {raw['pids.current'].strip()} tasks of a removed group, "
-                            "without limits of their own until they are started again")
+            warnings.append(
+                f"{unit} still runs {raw['pids.current'].strip()} tasks of a removed group, "
+                "without limits of their own until they are started again"
+            )
         elif role.kind == "user" and site.moved(role):
-            warnings.append(f"{role.user} is no longer in group {role.group}: what runs in {unit} stays "
-                            "there until it is created again")
+            warnings.append(
+                f"{role.user} is no longer in group {role.group}: what runs in {unit} stays "
+                "there until it is created again"
+            )
     return live, warnings
 
 
-def make_plan(site: Site, cgroups: Cgroups, units: Units, unsupported: frozenset[str] = frozenset(),
-              formerly: Limits | None = None, unit_dir: str = UNIT_DIR) -> Plan:
+def make_plan(
+    site: Site,
+    cgroups: Cgroups,
+    units: Units,
+    unsupported: frozenset[str] = frozenset(),
+    formerly: Limits | None = None,
+    unit_dir: str = UNIT_DIR,
+) -> Plan:
     """What must change so that files and kernel are as the limits say. Reads, changes nothing.
 
     :param formerly: the limits that were applied last; slices of groups that neither they nor a
@@ -195,13 +217,21 @@ def make_plan(site: Site, cgroups: Cgroups, units: Units, unsupported: frozenset
     wanted, present = site.files(), present_files(unit_dir)
     for path, text in present.items():
         if MARKER not in text and text != wanted.get(path):
-            raise Ds01Error("a file with ds01's name was not written by ds01", f"{unit_dir}/{path}",
-                            "Rename it (it may sort before 60-) or remove it, then run again")
+            raise Ds01Error(
+                "a file with ds01's name was not written by ds01",
+                f"{unit_dir}/{path}",
+                "Rename it (it may sort before 60-) or remove it, then run again",
+            )
     write = {path: text for path, text in wanted.items() if present.get(path) != text}
     remove = tuple(path for path in present if path not in wanted)
-    live, warnings = _live_changes(site, cgroups, units, [*write, *remove],
-                                   former_groups(present) | frozenset(formerly.groups if formerly else ()),
-                                   unsupported)
+    live, warnings = _live_changes(
+        site,
+        cgroups,
+        units,
+        [*write, *remove],
+        former_groups(present) | frozenset(formerly.groups if formerly else ()),
+        unsupported,
+    )
     return Plan(write, remove, tuple(live), (*site.notices(), *warnings))
 
 
@@ -281,8 +311,14 @@ class _Files:
             return
 
 
-def execute(plan: Plan, units: Units, record: Mapping[str, Any], unit_dir: str = UNIT_DIR,
-            limits_path: str = LIMITS_PATH, fault: Callable[[str], None] = lambda step: None) -> None:
+def execute(
+    plan: Plan,
+    units: Units,
+    record: Mapping[str, Any],
+    unit_dir: str = UNIT_DIR,
+    limits_path: str = LIMITS_PATH,
+    fault: Callable[[str], None] = lambda step: None,
+) -> None:
     """Carry a plan out; the caller holds the lock.
 
     :param record: what ``limits.json`` shall say.
@@ -307,8 +343,11 @@ def execute(plan: Plan, units: Units, record: Mapping[str, Any], unit_dir: str =
         for change in reversed(done):
             if change.former:
                 units.set_properties(change.unit, change.former)
-        raise Ds01Error(f"the limits could not be applied: {error}", unit_dir,
-                        "The old limits are in force again; mend the cause and run site.yml again") from error
+        raise Ds01Error(
+            f"the limits could not be applied: {error}",
+            unit_dir,
+            "The old limits are in force again; mend the cause and run site.yml again",
+        ) from error
 
 
 def write_record(record: Mapping[str, Any], path: str = LIMITS_PATH) -> None:
@@ -320,10 +359,15 @@ def write_record(record: Mapping[str, Any], path: str = LIMITS_PATH) -> None:
 
 def render_record(record: Mapping[str, Any]) -> str:
     """The text of limits.json: stable, so that equal limits are equal files."""
-    return json.dumps({"_managed": MARKER.removeprefix("# "), **record}, indent=1, sort_keys=True) + "\n"
+    return (
+        json.dumps({"_managed": MARKER.removeprefix("# "), **record}, indent=1, sort_keys=True)
+        + "\n"
+    )
 
 
-def still_differing(plan: Plan, site: Site, cgroups: Cgroups, unsupported: frozenset[str]) -> list[str]:
+def still_differing(
+    plan: Plan, site: Site, cgroups: Cgroups, unsupported: frozenset[str]
+) -> list[str]:
     """After an apply: limits that the kernel did not take, in words."""
     found = []
     for change in plan.live:
@@ -332,5 +376,7 @@ def still_differing(plan: Plan, site: Site, cgroups: Cgroups, unsupported: froze
         if not raw or settings is None:
             continue
         for key, has, wanted in differing(settings, raw, site.devices, unsupported):
-            found.append(f"{change.unit}: the kernel has {key.name} {key.show(has)}, asked for {key.show(wanted)}")
+            found.append(
+                f"{change.unit}: the kernel has {key.name} {key.show(has)}, asked for {key.show(wanted)}"
+            )
     return found

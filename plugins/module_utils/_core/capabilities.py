@@ -45,8 +45,12 @@ def _used(limits: Limits, keys: Iterable[Key]) -> list[str]:
     """Names of the keys that the file sets to something."""
     names = {key.name for key in keys}
     return sorted(
-        {s.key for _, settings in limits.sections() for s in settings.values()
-         if s.key in names and s.value is not None and s.where}
+        {
+            s.key
+            for _, settings in limits.sections()
+            for s in settings.values()
+            if s.key in names and s.value is not None and s.where
+        }
     )
 
 
@@ -83,18 +87,36 @@ def _io_weight(limits: Limits, host: HostFacts) -> Iterable[Problem]:
 def host_problems(limits: Limits, host: HostFacts) -> list[Problem]:
     """What stands between the limits and this host. Errors stop the run before any change."""
     if not host.systemd:
-        return [Problem("error", "systemd is not this host's init", "/run/systemd/system",
-                        "ds01 needs a host that is booted by systemd")]
+        return [
+            Problem(
+                "error",
+                "systemd is not this host's init",
+                "/run/systemd/system",
+                "ds01 needs a host that is booted by systemd",
+            )
+        ]
     if not host.unified:
-        return [Problem("error", "the host runs cgroup v1, whose limits systemd does not enforce per slice",
-                        "/sys/fs/cgroup", "Boot with systemd.unified_cgroup_hierarchy=1")]
+        return [
+            Problem(
+                "error",
+                "the host runs cgroup v1, whose limits systemd does not enforce per slice",
+                "/sys/fs/cgroup",
+                "Boot with systemd.unified_cgroup_hierarchy=1",
+            )
+        ]
     found = [*_missing_controllers(limits, host), *_io_weight(limits, host)]
     per_disk = [key for key in SLICE_KEYS if key.cgroup.startswith("io.max")]
     used = _used(limits, per_disk)
     if used:
-        found += [Problem("warning", f"{', '.join(used)} cannot be enforced there: {reason}",
-                          "slices_io_paths", "Name the disks in slices_io_devices, or move the data to a disk")
-                  for reason in host.no_disk]
+        found += [
+            Problem(
+                "warning",
+                f"{', '.join(used)} cannot be enforced there: {reason}",
+                "slices_io_paths",
+                "Name the disks in slices_io_devices, or move the data to a disk",
+            )
+            for reason in host.no_disk
+        ]
     return found
 
 

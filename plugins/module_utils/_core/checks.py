@@ -64,19 +64,32 @@ def _container_cpus(settings: Settings, who: str) -> Iterator[Problem]:
     cpus, quota = settings.get("max_cpus"), settings.get("cpu_quota")
     if cpus and quota and cpus.value is not None and quota.value is not None:
         if cpus.value * 100 > quota.value:
-            yield Problem("warning", f"{who}: max_cpus {cpus.shown} from {cpus.origin} is above "
-                          f"cpu_quota {quota.shown} from {quota.origin}; the slice still holds",
-                          cpus.where or quota.where, "Lower max_cpus or raise cpu_quota")
+            yield Problem(
+                "warning",
+                f"{who}: max_cpus {cpus.shown} from {cpus.origin} is above "
+                f"cpu_quota {quota.shown} from {quota.origin}; the slice still holds",
+                cpus.where or quota.where,
+                "Lower max_cpus or raise cpu_quota",
+            )
 
 
 def _above_total(settings: Settings, total: Settings, who: str, whole: str) -> Iterator[Problem]:
     for key in ("memory_max", "tasks_max", "cpu_quota"):
         own, all_of = _value(settings, key), total.get(key)
-        if own is not None and all_of is not None and all_of.value is not None and own > all_of.value:
-            yield Problem("warning", f"{who}: {key} {settings[key].shown} from "
-                          f"{settings[key].origin} can never be reached, {whole} has "
-                          f"{all_of.shown} from {all_of.origin}",
-                          settings[key].where, f"Lower {key} or raise the total")
+        if (
+            own is not None
+            and all_of is not None
+            and all_of.value is not None
+            and own > all_of.value
+        ):
+            yield Problem(
+                "warning",
+                f"{who}: {key} {settings[key].shown} from "
+                f"{settings[key].origin} can never be reached, {whole} has "
+                f"{all_of.shown} from {all_of.origin}",
+                settings[key].where,
+                f"Lower {key} or raise the total",
+            )
 
 
 def _once(problems: Iterator[Problem]) -> list[Problem]:
@@ -99,8 +112,9 @@ def _all(limits: Limits) -> Iterator[Problem]:
         yield from _above_total(settings, of_total(limits, name), who, f"group {name} as a whole")
         yield from _above_total(settings, of_total(limits), who, "the whole host")
         yield from _order_faults(group.total, f"group {name} as a whole")
-        yield from _above_total(group.total, of_total(limits), f"group {name} as a whole",
-                                "the whole host")
+        yield from _above_total(
+            group.total, of_total(limits), f"group {name} as a whole", "the whole host"
+        )
     for name, override in limits.overrides.items():
         group = group_of(limits, name)[0]
         settings = merge(of_group(limits, group), override.settings)
@@ -137,8 +151,12 @@ def check_host(limits: Limits, host: Capacity) -> list[Problem]:
         for setting in settings.values():
             fault = _above(setting, host)
             if fault:
-                found.append(Problem("error", f"{setting.path}: {setting.shown} is above the host: {fault}",
-                                     setting.where, "Lower it, or write null for no limit"))
+                found.append(
+                    Problem(
+                        "error",
+                        f"{setting.path}: {setting.shown} is above the host: {fault}",
+                        setting.where,
+                        "Lower it, or write null for no limit",
+                    )
+                )
     return found
-
-

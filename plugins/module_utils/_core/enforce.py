@@ -80,9 +80,16 @@ class Outcome:
             rows.append(_diff(path, self.files_before.get(path, ""), self.plan.write.get(path, "")))
         live = [(f"{c.unit}: {line}") for c in self.plan.live for line in _words(c)]
         if live:
-            rows.append(_diff("kernel, live", "\n".join(line.split(" -> ")[0] for line in live),
-                              "\n".join(f"{line.split(': ')[0]}: {line.split(': ')[1]}: "
-                                        f"{line.split(' -> ')[1]}" for line in live)))
+            rows.append(
+                _diff(
+                    "kernel, live",
+                    "\n".join(line.split(" -> ")[0] for line in live),
+                    "\n".join(
+                        f"{line.split(': ')[0]}: {line.split(': ')[1]}: {line.split(' -> ')[1]}"
+                        for line in live
+                    ),
+                )
+            )
         if self.plan.warnings:
             rows.append(_diff("warnings", "", "\n".join(self.plan.warnings)))
         return rows
@@ -92,11 +99,18 @@ def _diff(header: str, before: str, after: str) -> dict[str, str]:
     def ended(text: str) -> str:
         return text if not text or text.endswith("\n") else text + "\n"
 
-    return {"before_header": header, "after_header": header, "before": ended(before), "after": ended(after)}
+    return {
+        "before_header": header,
+        "after_header": header,
+        "before": ended(before),
+        "after": ended(after),
+    }
 
 
 def _words(change: Live) -> list[str]:
-    return [f"{key.name}: {key.show(has)} -> {key.show(wanted)}" for key, has, wanted in change.changes]
+    return [
+        f"{key.name}: {key.show(has)} -> {key.show(wanted)}" for key, has, wanted in change.changes
+    ]
 
 
 def _record(limits: Limits, io: IoSettings) -> dict[str, Any]:
@@ -110,8 +124,14 @@ def look(found: Gathered, io: IoSettings, host: HostPort, paths: Paths) -> Outco
     """
     former = read_applied(paths.limits)
     site = found.site
-    plan = make_plan(site, host.cgroups, host.systemd, found.unsupported,
-                     former[0] if former else None, paths.units)
+    plan = make_plan(
+        site,
+        host.cgroups,
+        host.systemd,
+        found.unsupported,
+        former[0] if former else None,
+        paths.units,
+    )
     before: tuple[str, ...] = ()
     if former:
         before = tuple(shown_limits(Site(former[0], site.accounts, site.devices, site.now)))
@@ -123,8 +143,14 @@ def look(found: Gathered, io: IoSettings, host: HostPort, paths: Paths) -> Outco
     return Outcome(plan, before, tuple(shown_limits(site)), present, total, recorded, plan.warnings)
 
 
-def enforce(found: Gathered, io: IoSettings, host: HostPort, source: str, paths: Paths | None = None,
-            fault: Callable[[str], None] = lambda step: None) -> Outcome:
+def enforce(
+    found: Gathered,
+    io: IoSettings,
+    host: HostPort,
+    source: str,
+    paths: Paths | None = None,
+    fault: Callable[[str], None] = lambda step: None,
+) -> Outcome:
     """Make the host so, and record it.
 
     :param source: who runs it, for the event log.
@@ -163,9 +189,21 @@ def _events(outcome: Outcome, source: str) -> Iterator[events.Event]:
                 subjects.setdefault(who, {"before": [], "after": []})[side].append(limit)
     for who, details in subjects.items():
         user = who.removeprefix("user ").removesuffix(" (expired, ignored)")
-        yield events.Event("limits.changed", source, user if who.startswith("user ") else None,
-                           {"who": who, **details})
+        yield events.Event(
+            "limits.changed",
+            source,
+            user if who.startswith("user ") else None,
+            {"who": who, **details},
+        )
     plan = outcome.plan
-    yield events.Event("limits.applied", source, None, {
-        "written": sorted(plan.write), "removed": sorted(plan.remove),
-        "live": [change.unit for change in plan.live], "warnings": list(plan.warnings)})
+    yield events.Event(
+        "limits.applied",
+        source,
+        None,
+        {
+            "written": sorted(plan.write),
+            "removed": sorted(plan.remove),
+            "live": [change.unit for change in plan.live],
+            "warnings": list(plan.warnings),
+        },
+    )

@@ -136,11 +136,21 @@ def gather(limits: Limits, io: IoSettings, host: HostPort, now: datetime) -> Gat
         no_disk=tuple(reasons),
     )
     capacity = Capacity(*cgroups.capacity())
-    problems = [*limits.problems, *host_problems(limits, facts), *check_host(limits, capacity),
-                *expired_overrides(limits, now)]
+    problems = [
+        *limits.problems,
+        *host_problems(limits, facts),
+        *check_host(limits, capacity),
+        *expired_overrides(limits, now),
+    ]
     if io.devices and reasons:
-        problems += [Problem("error", f"slices_io_devices names a disk that is not there: {reason}",
-                             "inventory", "Correct the node, or leave the list empty to have it found")
-                     for reason in reasons]
+        problems += [
+            Problem(
+                "error",
+                f"slices_io_devices names a disk that is not there: {reason}",
+                "inventory",
+                "Correct the node, or leave the list empty to have it found",
+            )
+            for reason in reasons
+        ]
     site = Site(limits, _accounts(list(limits.overrides), host), devices, now)
     return Gathered(site, facts, tuple(problems), unsupported_keys(facts))

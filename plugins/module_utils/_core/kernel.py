@@ -16,8 +16,20 @@ from .keys import KEYS, SLICE_KEYS, Key
 from .limits import Settings
 from .slices import Device
 
-FILES = ("cpu.max", "cpu.weight", "memory.max", "memory.high", "memory.swap.max", "pids.max",
-         "io.max", "io.weight", "io.bfq.weight", "memory.current", "pids.current", "cgroup.procs")
+FILES = (
+    "cpu.max",
+    "cpu.weight",
+    "memory.max",
+    "memory.high",
+    "memory.swap.max",
+    "pids.max",
+    "io.max",
+    "io.weight",
+    "io.bfq.weight",
+    "memory.current",
+    "pids.current",
+    "cgroup.procs",
+)
 _PAGE = 4096
 _DEFAULT_WEIGHT = 100
 # The files that hold present use, by the limit that it counts against.
@@ -120,6 +132,8 @@ def over_use(settings: Settings, raw: Mapping[str, str]) -> list[str]:
             continue
         if int(text) > setting.value:
             key = KEYS[name]
-            found.append(f"uses {key.show(int(text))} now, above the new {name} {key.show(setting.value)}"
-                         f" from {setting.origin}")
+            found.append(
+                f"uses {key.show(int(text))} now, above the new {name} {key.show(setting.value)}"
+                f" from {setting.origin}"
+            )
     return found

@@ -24,8 +24,17 @@ _OVERRIDE_EXTRA = ("reason", "expires")
 # Slices know only these; a count or a time of a whole group has nobody who enforces it.
 _SLICE_ONLY = tuple(key.name for key in KEYS.values() if key.level == "slice")
 _LEGACY_SECTIONS = frozenset(
-    {"enforcement", "gpu_allocation", "policies", "container_types", "monitoring",
-     "bare_metal_access", "access_control", "advanced", "wizard"}
+    {
+        "enforcement",
+        "gpu_allocation",
+        "policies",
+        "container_types",
+        "monitoring",
+        "bare_metal_access",
+        "access_control",
+        "advanced",
+        "wizard",
+    }
 )
 
 
@@ -54,8 +63,11 @@ class _Reader:
         if node is None or node.kind == "null":
             return []
         if node.kind != "map":
-            self.error(f"{path} must be a mapping of keys to values", node.where,
-                       "Write one 'key: value' a line below it")
+            self.error(
+                f"{path} must be a mapping of keys to values",
+                node.where,
+                "Write one 'key: value' a line below it",
+            )
             return []
         return list(node)
 
@@ -73,8 +85,9 @@ class _Reader:
         if key.kind.is_list:
             return self._list_value(key, node, path)
         if node.kind in ("null", "scalar") and node.text is not None and not node.text.strip():
-            self.error(f"{path} has no value", node.where,
-                       f"Write {key.kind.wanted}{_or_null(key)}")
+            self.error(
+                f"{path} has no value", node.where, f"Write {key.kind.wanted}{_or_null(key)}"
+            )
             return False, None
         if node.kind == "null":
             if key.nullable:
@@ -103,8 +116,10 @@ class _Reader:
         except UnitError as error:
             jinja = "{{" in text
             self.error(
-                f"{path}: {error}", node.where,
-                "This file is plain YAML, variables are not filled in" if jinja
+                f"{path}: {error}",
+                node.where,
+                "This file is plain YAML, variables are not filled in"
+                if jinja
                 else f"Write {key.kind.wanted}{_or_null(key)}",
             )
             return False, None
@@ -115,7 +130,10 @@ class _Reader:
         return True, value
 
     def settings(
-        self, node: Node | None, path: str, extra: tuple[str, ...] = (),
+        self,
+        node: Node | None,
+        path: str,
+        extra: tuple[str, ...] = (),
         allowed: tuple[str, ...] = tuple(KEYS),
     ) -> dict[str, Setting]:
         """The limits in one block; the keys in ``extra`` are somebody else's to read."""
@@ -130,28 +148,48 @@ class _Reader:
                 continue
             setting_key = self._one(name, line, child, path, allowed, extra)
             if setting_key is not None:
-                self._keep(found, ranks, setting_key.key, setting_key, rank=2 if name in KEYS else 0)
+                self._keep(
+                    found, ranks, setting_key.key, setting_key, rank=2 if name in KEYS else 0
+                )
         return found
 
     def _aggregate(self, node: Node, path: str) -> dict[str, Setting]:
-        self.warn("notice", f"{path} is the spelling of the existing installation", node.where,
-                  "Move its keys one level up; cpu_quota, memory_max and the rest keep their names")
+        self.warn(
+            "notice",
+            f"{path} is the spelling of the existing installation",
+            node.where,
+            "Move its keys one level up; cpu_quota, memory_max and the rest keep their names",
+        )
         return self.settings(node, path, allowed=(*_SLICE_ONLY, "max_gpu_equivalents"))
 
     def _keep(
-        self, found: dict[str, Setting], ranks: dict[str, int], key: str, setting: Setting, rank: int
+        self,
+        found: dict[str, Setting],
+        ranks: dict[str, int],
+        key: str,
+        setting: Setting,
+        rank: int,
     ) -> None:
         if key in found:
             first, second = found[key], setting
             keep_first = ranks[key] >= rank
             winner, loser = (first, second) if keep_first else (second, first)
-            self.warn("warning", f"{loser.path} says {key} a second time; {winner.path} counts",
-                      loser.where, f"Remove {loser.path}")
+            self.warn(
+                "warning",
+                f"{loser.path} says {key} a second time; {winner.path} counts",
+                loser.where,
+                f"Remove {loser.path}",
+            )
             setting, rank = winner, max(rank, ranks[key])
         found[key], ranks[key] = setting, rank
 
     def _one(
-        self, name: str, line: int, node: Node, path: str, allowed: tuple[str, ...],
+        self,
+        name: str,
+        line: int,
+        node: Node,
+        path: str,
+        allowed: tuple[str, ...],
         extra: tuple[str, ...],
     ) -> Setting | None:
         where = f"{node.file}:{line}"
@@ -161,11 +199,16 @@ class _Reader:
             self.error(f"unknown key {name!r} in {path}", where, nearest(name, (*allowed, *extra)))
             return None
         if key.name not in allowed:
-            self.error(f"{path} cannot hold {name!r}: only slice limits count for many users together",
-                       where, f"Known here: {', '.join(allowed)}")
+            self.error(
+                f"{path} cannot hold {name!r}: only slice limits count for many users together",
+                where,
+                f"Known here: {', '.join(allowed)}",
+            )
             return None
         if alias:
-            self.warn("notice", f"{path}.{name} is read as {key.name}", where, f"Rename it to {key.name}")
+            self.warn(
+                "notice", f"{path}.{name} is read as {key.name}", where, f"Rename it to {key.name}"
+            )
         good, value = self.value(key, node, f"{path}.{name}", alias.suffix if alias else "")
         return Setting(key.name, value, f"{path}.{name}", where) if good else None
 
@@ -212,11 +255,19 @@ class _Reader:
             try:
                 expiry(words["expires"], datetime.now(timezone.utc))
             except ValueError:
-                self.error(f"{path}.expires: {words['expires']!r} is not a date", where,
-                           "Write a day such as 2027-01-31, or a time such as 2027-01-31T18:00")
+                self.error(
+                    f"{path}.expires: {words['expires']!r} is not a date",
+                    where,
+                    "Write a day such as 2027-01-31, or a time such as 2027-01-31T18:00",
+                )
                 words["expires"] = ""
-        return Override(name, self.settings(node, path, _OVERRIDE_EXTRA), words["reason"],
-                        words["expires"], where)
+        return Override(
+            name,
+            self.settings(node, path, _OVERRIDE_EXTRA),
+            words["reason"],
+            words["expires"],
+            where,
+        )
 
     def groups(self, node: Node | None) -> dict[str, Group]:
         found: dict[str, Group] = {}
@@ -236,15 +287,21 @@ class _Reader:
                 if first is not group or (name is not member and same_account(name, member)):
                     self.error(
                         f"{member} is a member twice: of group {first.name} ({first.where}) and of "
-                        f"group {group.name}", group.where, "Keep the name in one group")
+                        f"group {group.name}",
+                        group.where,
+                        "Keep the name in one group",
+                    )
 
     def overrides(self, node: Node | None) -> dict[str, Override]:
         found: dict[str, Override] = {}
         for name, line, child in self.mapping(node, "user_overrides"):
             twin = next((other for other in found if same_account(other, name)), None)
             if twin:
-                self.error(f"user_overrides names {name} twice, also as {twin}",
-                           f"{child.file}:{line}", "Keep one")
+                self.error(
+                    f"user_overrides names {name} twice, also as {twin}",
+                    f"{child.file}:{line}",
+                    "Keep one",
+                )
             found[name] = self.override(name, line, child)
         return found
 
@@ -252,11 +309,17 @@ class _Reader:
         node = root.get("default_group")
         name = (node.text or "").strip() if node else ""
         if not name:
-            self.error("default_group is missing: users in no group would have no limits",
-                       root.where, f"Write default_group: {next(iter(groups), 'student')}")
+            self.error(
+                "default_group is missing: users in no group would have no limits",
+                root.where,
+                f"Write default_group: {next(iter(groups), 'student')}",
+            )
         elif name not in groups and node is not None:
-            self.error(f"default_group names {name!r}, which is no group", node.where,
-                       nearest(name, groups) if groups else "Add it below groups")
+            self.error(
+                f"default_group names {name!r}, which is no group",
+                node.where,
+                nearest(name, groups) if groups else "Add it below groups",
+            )
         return name
 
 
@@ -294,8 +357,11 @@ def parse(root: Node, source: str) -> Limits:
     reader = _Reader(source)
     for name, line, node in reader.mapping(root, "the limits file"):
         if name in _LEGACY_SECTIONS:
-            reader.error(f"the section {name!r} of the existing installation is not a limit",
-                         f"{node.file}:{line}", "Remove it; its settings live in the roles' variables")
+            reader.error(
+                f"the section {name!r} of the existing installation is not a limit",
+                f"{node.file}:{line}",
+                "Remove it; its settings live in the roles' variables",
+            )
         elif name not in TOP:
             reader.error(f"unknown key {name!r}", f"{node.file}:{line}", nearest(name, TOP))
     groups = reader.groups(root.get("groups"))

@@ -62,7 +62,9 @@ def _number_of(path: str, proc: str) -> str:
     if source.startswith("/dev/") and os.path.exists(source):
         node = os.stat(source).st_rdev
         return f"{os.major(node)}:{os.minor(node)}"
-    raise NoDisk(f"{path} lies on {kind or 'an unknown file system'} ({source or 'no source'}), not on a disk")
+    raise NoDisk(
+        f"{path} lies on {kind or 'an unknown file system'} ({source or 'no source'}), not on a disk"
+    )
 
 
 def disk_of(path: str, sysfs: str = "/sys", proc: str = "/proc") -> Disk:
