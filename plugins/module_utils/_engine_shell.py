@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 from ._core.engine_flags import expand_arguments, parse_environment_file
 from ._core.engine_preflight import EngineFacts, RunningContainer
 from ._core.errors import Ds01Error, Problem
+from ._core.events import EVENTS_PATH, Event, append
 from ._host import engine_host
 from ._host.engine import Container, Engine, EngineError, orphans
 from ._host.gpuguard import scopes
@@ -117,6 +118,11 @@ def look(run: engine_host.Runner, socket: str | None, packages: Sequence[str]) -
     )
     enabled = shown.get("UnitFileState") in ("enabled", "enabled-runtime", "static", "alias")
     return Host(facts, service, engine, dockerd, enabled, info, containers)
+
+
+def record(event_type: str, source: str, details: Mapping[str, Any]) -> None:
+    """Append an event to the host's event log."""
+    append(EVENTS_PATH, Event(event_type, source, details=details))
 
 
 def fail(module: Module, error: Exception, **result: Any) -> NoReturn:

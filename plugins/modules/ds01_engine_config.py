@@ -18,6 +18,7 @@ description:
   - A running engine is reloaded first, so that live-restore is in effect, and only then restarted, and
     only for keys that a reload does not apply. Every container keeps its process.
   - An engine that does not come up gets its old file back.
+  - What changed is an event of type C(engine.configured) in the host's event log.
   - Refuses, before anything changes, an engine older than 26.0, a cgroup driver other than systemd
     under running containers, settings that would cost running containers their files or their network,
     swarm mode, flags in the unit that contradict the file, and a daemon.json that cannot be read.
@@ -34,6 +35,9 @@ options:
     type: list
     elements: str
     default: []
+  source_file:
+    description: A package source file; RV(source_present) tells whether the host has it.
+    type: path
   log_driver:
     description: Log driver for new containers.
     type: str
@@ -106,7 +110,7 @@ seealso:
     description: The engine's flags and the keys of daemon.json.
     link: https://docs.docker.com/reference/cli/dockerd/
 author:
-  - ds01.infra maintainers (@ds01-infra)
+  - The ds01.infra contributors (@ds01)
 """
 
 EXAMPLES = r"""
@@ -165,6 +169,10 @@ missing_packages:
   returned: always
   type: list
   elements: str
+source_present:
+  description: Whether the host has O(source_file).
+  returned: always
+  type: bool
 installed:
   description: Whether dockerd is there.
   returned: always
@@ -181,27 +189,29 @@ refusals:
   elements: dict
 """
 
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ds01.infra.plugins.module_utils import _engine_shell as shell
-from ansible_collections.ds01.infra.plugins.module_utils._core.engine_apply import Apply, actions
-from ansible_collections.ds01.infra.plugins.module_utils._core.engine_config import (
+
+from ..module_utils import _engine_shell as shell
+from ..module_utils._core.engine_apply import Apply, actions
+from ..module_utils._core.engine_config import (
     Plan,
     dotted,
     make_plan,
     parse_json_object,
 )
-from ansible_collections.ds01.infra.plugins.module_utils._core.engine_preflight import (
+from ..module_utils._core.engine_preflight import (
     check,
     notices,
     with_engine,
 )
-from ansible_collections.ds01.infra.plugins.module_utils._core.engine_settings import (
+from ..module_utils._core.engine_settings import (
     EngineOptions,
     wanted_settings,
 )
-from ansible_collections.ds01.infra.plugins.module_utils._host.engine_host import (
+from ..module_utils._host.engine_host import (
     EngineFiles,
     HostError,
     read_text,
@@ -210,6 +220,7 @@ from ansible_collections.ds01.infra.plugins.module_utils._host.engine_host impor
 ARGUMENTS: dict[str, Any] = {
     "stage": {"type": "str", "choices": ["check", "apply"], "default": "apply"},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "source_file": {"type": "path"},
     "log_driver": {"type": "str", "choices": ["json-file", "local"], "default": "json-file"},
     "log_max_size": {"type": "str", "default": "20m"},
     "log_max_file": {"type": "int", "default": 5},
@@ -275,6 +286,7 @@ def configure(module: AnsibleModule) -> dict[str, Any]:
         "changed_keys": [dotted(change.path) for change in plan.changes],
         "backup": None,
         "missing_packages": list(host.facts.missing_packages),
+        "source_present": bool(params["source_file"]) and os.path.exists(params["source_file"]),
         "installed": host.dockerd is not None,
         "containers": [container.name for container in host.facts.containers],
     }
@@ -290,10 +302,12 @@ def configure(module: AnsibleModule) -> dict[str, Any]:
             raise HostError(
                 "no engine is installed", "dockerd", "install the packages of the role first"
             )
-        applied = Apply(files, host.service, shell.DomainEngine(host.engine), path).run(
-            plan, host.facts, host.enabled
-        )
+        engine = shell.DomainEngine(host.engine)
+        applied = Apply(files, host.service, engine, path).run(plan, host.facts, host.enabled)
         result["backup"] = applied.backup
+        if todo:
+            told = {name: result[name] for name in ("changed_keys", "actions", "backup")}
+            shell.record("engine.configured", "ds01_engine_config", told)
     return {**result, "changed": bool(todo), "diff": diff(plan, path, record)}
 
 

@@ -33,7 +33,7 @@ seealso:
   - module: ds01.infra.ds01_engine_config
   - module: ds01.infra.ds01_gpu_guard
 author:
-  - ds01.infra maintainers (@ds01-infra)
+  - The ds01.infra contributors (@ds01)
 """
 
 EXAMPLES = r"""
@@ -126,8 +126,9 @@ legacy_gpu:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ds01.infra.plugins.module_utils import _engine_shell as shell
-from ansible_collections.ds01.infra.plugins.module_utils._host.gpuguard import GpuGuard
+
+from ..module_utils import _engine_shell as shell
+from ..module_utils._host.gpuguard import GpuGuard
 
 
 def main() -> None:

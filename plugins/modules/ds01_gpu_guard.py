@@ -49,7 +49,7 @@ seealso:
     link: https://github.com/NVIDIA/nvidia-container-toolkit/issues/48
   - module: ds01.infra.ds01_engine_info
 author:
-  - ds01.infra maintainers (@ds01-infra)
+  - The ds01.infra contributors (@ds01)
 """
 
 EXAMPLES = r"""
@@ -83,8 +83,9 @@ import glob
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ds01.infra.plugins.module_utils import _engine_shell as shell
-from ansible_collections.ds01.infra.plugins.module_utils._host.gpuguard import (
+
+from ..module_utils import _engine_shell as shell
+from ..module_utils._host.gpuguard import (
     AtRisk,
     GpuGuard,
     forget_ended,
@@ -137,6 +138,9 @@ def guard(module: AnsibleModule) -> dict[str, Any]:
         for risk in risks:
             if guardian.protect(risk):
                 stop(module, [risk], "systemd did not accept a container's GPU nodes")
+        if risks:
+            protected = [risk.as_dict() for risk in risks]
+            shell.record("gpu.legacy_protected", "ds01_gpu_guard", {"containers": protected})
         forgotten = forget_ended(cgroups=[f"docker-{found}.scope" for found, _pid in scopes()])
     return {
         "changed": bool(risks),
