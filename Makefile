@@ -62,7 +62,7 @@ stage-shellcheck:
 	tests/ci/shellcheck.sh
 
 stage-ansible-lint:
-	ansible-lint --offline --profile production
+	NO_COLOR=1 ansible-lint --offline --profile production
 
 stage-unit:
 	python -m pytest tests/unit tests/property
@@ -73,6 +73,7 @@ stage-docs:
 
 stage-changelog:
 	antsibull-changelog lint
+	@echo "$$(find changelogs/fragments -name '*.yml' | wc -l) fragments checked"
 
 stage-collection:
 	tests/ci/collection.sh

@@ -9,7 +9,8 @@ work=$2
 collections=$work/collections
 installed=$collections/ansible_collections/ds01/infra
 # The checkout's ansible.cfg and collections path must not lend the artefact what it lacks.
-export ANSIBLE_CONFIG=/dev/null ANSIBLE_COLLECTIONS_PATH=$collections ANSIBLE_HOME=$work/home
+export ANSIBLE_CONFIG=$work/ansible.cfg ANSIBLE_COLLECTIONS_PATH=$collections ANSIBLE_HOME=$work/home
+echo '[defaults]' >"$ANSIBLE_CONFIG"
 
 cd "$work"
 "$bin/ansible" --version | head -n 1

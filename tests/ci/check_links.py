@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urldefrag
 
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]*`")
@@ -37,7 +38,7 @@ def broken(page: Path) -> Iterator[str]:
     for link in LINK.findall(text):
         if re.match(r"[a-z][a-z0-9+.-]*:", link):
             continue
-        name, _, anchor = link.partition("#")
+        name, anchor = urldefrag(link)
         target = page.parent / name if name else page
         if not target.exists():
             yield f"{page}: {link} leads to no file"

@@ -7,8 +7,10 @@ source "$(dirname "$0")/lib.sh"
 cd "$repo"
 run() {
     echo "mypy --strict $*"
-    "$venv/bin/mypy" --strict --config-file pyproject.toml "$@"
+    "$venv/bin/mypy" --strict --config-file pyproject.toml "$@" || failed=1
 }
+failed=0
 MYPYPATH=files/runtime run --cache-dir "$cache/mypy/runtime" -p ds01
 MYPYPATH=$cache/collections run --cache-dir "$cache/mypy/plugins" -p ansible_collections.ds01.infra.plugins
 run --cache-dir "$cache/mypy/tools" tests/ci
+exit "$failed"
