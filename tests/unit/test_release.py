@@ -151,6 +151,12 @@ class FakeHost:
             return (1, "yaml cannot be imported") if self.broken else (0, "")
         if "os.path.dirname" in command[-1]:
             return 0, str(Path(os.__file__).parent)
+        if "platform.machine" in command[-1]:
+            return 0, "3.13.5 x86_64"
+        if "install" in command:
+            site = Path(command[0]).parents[1] / "lib/python3.13/site-packages"
+            site.mkdir(parents=True)
+            (site / "yaml.py").write_text("pinned")
         return 0, ""
 
     def step(self, name: str) -> None:
@@ -335,7 +341,37 @@ def test_packages_that_cannot_be_installed_leave_the_old_release(root: Path) -> 
 
     _install(root, "one")
     with pytest.raises(ReleaseError) as caught:
-        _install(root, "two", Offline())
+        other = _payload("two", {"requirements.txt": "other==1"})
+        install(str(root), R2, {}, 3, other, Offline().tools)
     assert "no route to host" in caught.value.what
     assert "runtime_wheelhouse" in caught.value.remedy
     assert _in_force(root) == "one"
+
+
+def test_an_upgrade_with_the_same_pins_takes_its_packages_from_the_release_before(
+    root: Path,
+) -> None:
+    _install(root, "one")
+    host = FakeHost()
+    name = _install(root, "two", host)
+    assert not [command for command in host.commands if "install" in command]
+    packages = root / name / "venv/lib/python3.13/site-packages"
+    assert (packages / "yaml.py").read_text() == "pinned"
+    assert faults(str(root / name)) == []
+
+
+def test_changed_packages_are_found_and_never_lent(root: Path) -> None:
+    name = _install(root, "one")
+    (root / name / "venv/lib/python3.13/site-packages/yaml.py").write_text("evil")
+    assert faults(str(root / name)) == ["venv/lib/python3.13/site-packages/yaml.py was changed"]
+    host = FakeHost()
+    _install(root, "two", host)
+    assert len([command for command in host.commands if "install" in command]) == 1
+
+
+def test_other_pins_are_installed_afresh(root: Path) -> None:
+    _install(root, "one")
+    other = _payload("two", {"requirements.txt": "other==1"})
+    host = FakeHost()
+    install(str(root), R2, {}, 3, other, host.tools)
+    assert len([command for command in host.commands if "install" in command]) == 1

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 import time
 import zlib
@@ -75,8 +76,11 @@ class Tools:
     on_step: Callable[[str], None] = lambda _step: None
 
 
-def build(name: str, payload: Payload, root: str, tools: Tools) -> None:
-    """Make the release under a hidden name, then give it its own."""
+def build(name: str, payload: Payload, root: str, tools: Tools, donors: Sequence[str] = ()) -> None:
+    """Make the release under a hidden name, then give it its own.
+
+    :param donors: sound releases; one with the same requirements lends its installed packages.
+    """
     final, work = os.path.join(root, name), os.path.join(root, f".incoming-{name}")
     tools.on_step("unpack")
     _unpack(payload.unpacked(), work)
@@ -85,12 +89,18 @@ def build(name: str, payload: Payload, root: str, tools: Tools) -> None:
     venv = os.path.join(work, "venv")
     _must_run(tools.run, [tools.python, "-m", "venv", "--without-pip", venv], "python3-venv")
     tools.on_step("packages")
-    _install_packages(payload, work, tools)
+    donor = _donor(work, [os.path.join(root, entry) for entry in donors], tools)
+    if donor:
+        shutil.copytree(
+            os.path.join(donor, "venv/lib"), os.path.join(venv, "lib"), dirs_exist_ok=True
+        )
+    else:
+        _install_packages(payload, work, tools)
     tools.on_step("stamp")
     _write_command(work, final)
     python = os.path.join(venv, "bin/python3")
     _must_run(tools.run, [python, "-m", "compileall", "-q", os.path.join(work, "lib")], "python3")
-    _stamp(work, name, payload)
+    _stamp(work, name, payload, tools)
     tools.on_step("sync")
     flush_tree(work)
     tools.on_step("rename")
@@ -121,6 +131,34 @@ def _unpack(data: bytes, target: str) -> None:
                 stream = archive.extractfile(member)
                 with open(path, "wb") as out:
                     out.write(stream.read() if stream else b"")
+
+
+def _donor(work: str, releases: Sequence[str], tools: Tools) -> str | None:
+    """A release whose packages are those that this one needs: same pins, same Python.
+
+    Its files were found to be as they were made, so an upgrade that changes no package asks no
+    index and no wheelhouse.
+    """
+    wanted = _made_with(work, tools)
+    for release in reversed(releases):
+        try:
+            with open(os.path.join(release, "release.json"), encoding="utf-8") as stream:
+                if json.load(stream).get("made_with") == wanted:
+                    return release
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _made_with(work: str, tools: Tools) -> dict[str, str]:
+    """What decides about the installed packages."""
+    with open(os.path.join(work, "requirements.txt"), "rb") as stream:
+        requirements = hashlib.sha256(stream.read()).hexdigest()
+    probe = "import sys, platform; print(sys.version, platform.machine())"
+    status, output = tools.run([os.path.join(work, "venv/bin/python3"), "-I", "-c", probe])
+    if status != 0:
+        raise ReleaseError(f"the new interpreter does not run: {_shown(output)}", tools.python)
+    return {"requirements_sha256": requirements, "python": output.strip()}
 
 
 def _install_packages(payload: Payload, work: str, tools: Tools) -> None:
@@ -186,19 +224,20 @@ def _write_command(work: str, final: str) -> None:
     os.chmod(path, 0o755)
 
 
-def _stamp(work: str, name: str, payload: Payload) -> None:
+def _stamp(work: str, name: str, payload: Payload, tools: Tools) -> None:
     """release.json: what this is, and the digest of each file that was laid."""
     digests: dict[str, str] = {}
     for path in files(work):
         relative = os.path.relpath(path, work)
-        if relative.startswith("venv/") or relative.endswith(".pyc"):
-            continue  # made on this host by its own Python
+        if relative.endswith(".pyc"):
+            continue  # the interpreter may write these anew
         with open(path, "rb") as stream:
             digests[relative] = hashlib.sha256(stream.read()).hexdigest()
     stamp: dict[str, Any] = {
         "release": name,
         "version": payload.version,
         "payload_sha256": payload.sha256,
+        "made_with": _made_with(work, tools),
         "installed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "files": digests,
     }

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from .durable import remove, replace_file, replace_link
@@ -84,7 +84,7 @@ def install(
     with _change(root):
         found = look(root, links)
         plan = plan_install(found, name, links, keep)
-        apply(plan, payload, root, tools)
+        apply(plan, payload, root, tools, found.sound)
     return found, plan
 
 
@@ -118,10 +118,13 @@ def _change(root: str) -> Iterator[None]:
         os.umask(old_mask)
 
 
-def apply(plan: Plan, payload: Payload | None, root: str, tools: Tools) -> None:
+def apply(
+    plan: Plan, payload: Payload | None, root: str, tools: Tools, sound: Sequence[str] = ()
+) -> None:
     """Carry out a plan; killed anywhere, the next look, plan and apply finish the work.
 
     :param payload: what to build from; needed when the plan builds.
+    :param sound: releases that are as they were made.
     """
     tools.on_step("clean")
     for entry in plan.leftovers:
@@ -129,7 +132,7 @@ def apply(plan: Plan, payload: Payload | None, root: str, tools: Tools) -> None:
     if plan.build is not None:
         if payload is None:
             raise ReleaseError(f"{plan.build} is not there and nothing was given to make it", root)
-        build(plan.build, payload, root, tools)
+        build(plan.build, payload, root, tools, sound)
     if plan.switch_to is not None:
         tools.on_step("check")
         self_check(os.path.join(root, plan.switch_to), tools.run)
