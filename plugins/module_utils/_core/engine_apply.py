@@ -137,7 +137,8 @@ class Apply:
         except Exception:
             self._put_back(plan)
             raise
-        self._record(plan, waiting=False)
+        if "restart" in todo:
+            self._record(plan, waiting=False)
         if "enable" in todo and not self.service.enable():
             raise EngineApplyError(
                 "docker.service could not be enabled",
