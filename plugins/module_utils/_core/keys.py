@@ -88,7 +88,7 @@ RATE = Kind(
     units.parse_rate,
     units.show_rate,
     "bytes per second such as 100M",
-    rf"^{_NUMBER}\s*[kKmMgGtTpP]?[iI]?[bB]?(/s|ps)?$",
+    rf"^{_NUMBER}\s*[kKmMgGtTpP]?[iI]?[bB]?(/[sS]|[pP][sS])?$",
 )
 PERCENT = Kind(
     "percent",
@@ -102,7 +102,7 @@ DURATION = Kind(
     units.parse_duration,
     units.show_duration,
     "a duration such as 48h",
-    rf"^({_NUMBER}\s*(w|d|h|min|m|sec|s)\s*)+$",
+    rf"^({_NUMBER}\s*([wWdDhH]|[mM]([iI][nN])?|[sS]([eE][cC])?)\s*)+$",
 )
 COUNT = Kind("count", units.parse_count, str, "a whole number", r"^[0-9]+$")
 NUMBER = Kind(
@@ -113,12 +113,17 @@ BOOL = Kind(
     units.parse_bool,
     lambda v: "true" if v else "false",
     "true or false",
-    r"^(true|false|yes|no|on|off)$",
+    r"^([tT]rue|[fF]alse|[yY]es|[nN]o|[oO]n|[oO]ff|TRUE|FALSE|YES|NO|ON|OFF)$",
 )
 VISIBILITY = Kind("visibility", _visibility, str, "own or all", r"^(own|all)$")
 WORDS = Kind("words", _word, str, "a list of names", r"^.+$", is_list=True)
 MOUNTS = Kind(
-    "mounts", _mount, str, "a list of paths with :ro or :rw", r"^/.*:(ro|rw)$", is_list=True
+    "mounts",
+    _mount,
+    str,
+    "a list of paths with :ro or :rw",
+    r"^/(?!(.*/)?\.\.(/|:(ro|rw)$)).*:(ro|rw)$",
+    is_list=True,
 )
 PORTS = Kind("ports", _ports, str, "a list of ports or ranges", r"^[0-9]+(-[0-9]+)?$", is_list=True)
 
