@@ -68,7 +68,7 @@ stage-unit:
 	python -m pytest tests/unit tests/property
 
 stage-docs:
-	PYTHONPATH=files/runtime python -m ds01.docgen --check
+	PYTHONPATH=files/runtime python tests/ci/docgen.py --check
 	python tests/ci/check_links.py
 
 stage-changelog:

@@ -12,5 +12,5 @@ run() {
 failed=0
 MYPYPATH=files/runtime run --cache-dir "$cache/mypy/runtime" -p ds01
 MYPYPATH=$cache/collections run --cache-dir "$cache/mypy/plugins" -p ansible_collections.ds01.infra.plugins
-run --cache-dir "$cache/mypy/tools" tests/ci
+MYPYPATH=files/runtime run --cache-dir "$cache/mypy/tools" tests/ci
 exit "$failed"
