@@ -13,7 +13,7 @@ export ANSIBLE_CONFIG=$work/ansible.cfg ANSIBLE_COLLECTIONS_PATH=$collections AN
 echo '[defaults]' >"$ANSIBLE_CONFIG"
 
 cd "$work"
-"$bin/ansible" --version | head -n 1
+"$bin/ansible" --version | sed -n 1p
 "$bin/ansible-galaxy" collection build --force --output-path "$work" "$work/tree"
 artefact=$(echo "$work"/ds01-infra-*.tar.gz)
 "$bin/ansible-galaxy" collection install --force --offline -p "$collections" "$artefact"

@@ -6,9 +6,8 @@ Links that leave the repository are not followed: the check works without a netw
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urldefrag
 
@@ -46,15 +45,9 @@ def broken(page: Path) -> Iterator[str]:
             yield f"{page}: {link} leads to no heading"
 
 
-def main() -> int:
-    """Check the Markdown files of this repository; return 1 when a link is broken."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    pages = [Path(name) for name in listing.stdout.split("\0") if name and Path(name).is_file()]
+def main(argv: Sequence[str]) -> int:
+    """Check the pages named on the command line; return 1 when a link is broken."""
+    pages = [Path(name) for name in argv[1:]]
     problems = [problem for page in pages for problem in broken(page)]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
@@ -63,4 +56,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv))

@@ -14,16 +14,25 @@ die() {
     exit 1
 }
 
-# copy_tree DEST: the files a commit would hold (tracked and new, not ignored), symlinks kept.
+# The files a commit would hold (tracked and new, not ignored), each ended by a zero byte. Where the
+# source came as an archive, without git's records, that is everything but what was made here.
+list_files() {
+    cd "$repo"
+    if [[ -e .git ]]; then
+        git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' path; do
+            if [[ -e $path || -L $path ]]; then printf '%s\0' "$path"; fi
+        done
+    else
+        find . -path ./.cache -prune -o -name __pycache__ -prune -o ! -type d -printf '%P\0'
+    fi
+}
+
+# copy_tree DEST: those files at another place, links kept.
 copy_tree() {
     local dest=$1
     rm -rf "$dest"
     mkdir -p "$dest"
-    git -C "$repo" ls-files -z --cached --others --exclude-standard |
-        (cd "$repo" && while IFS= read -r -d '' path; do
-            if [[ -e $path || -L $path ]]; then printf '%s\0' "$path"; fi
-        done) |
-        tar -C "$repo" --null --no-recursion -T - -cf - | tar -C "$dest" -xf -
+    (list_files) | tar -C "$repo" --null --no-recursion -T - -cf - | tar -C "$dest" -xf -
 }
 
 # need COMMAND PACKAGE: fail with what to install.

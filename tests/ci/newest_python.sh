@@ -15,7 +15,7 @@ debian_mirror() {
     local found
     # shellcheck disable=SC2016  # apt expands these, not the shell
     found=$(apt-get indextargets --format '$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
-        sed -n 's/^Debian|//p' | head -n 1)
+        sed -n 's/^Debian|//p' | sed -n 1p)
     echo "${DS01_LAB_MIRROR:-$found}"
 }
 

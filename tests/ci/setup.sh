@@ -70,4 +70,4 @@ python=$(find_python)
 install_packages
 make_venv
 link_collection
-echo "ready: $("$venv/bin/python" --version), $("$venv/bin/ansible" --version | head -n 1)"
+echo "ready: $("$venv/bin/python" --version), $("$venv/bin/ansible" --version | sed -n 1p)"

@@ -8,10 +8,10 @@ cd "$repo"
 scripts=()
 while IFS= read -r -d '' path; do
     [[ -f $path && ! -L $path ]] || continue
-    if [[ $path == *.sh ]] || head -c 64 "$path" | head -n 1 | grep -qaE '^#!.*\b(ba|da)?sh\b'; then
+    if [[ $path == *.sh ]] || head -c 64 "$path" | sed -n 1p | grep -aE '^#!.*\b(ba|da)?sh\b' >/dev/null; then
         scripts+=("$path")
     fi
-done < <(git ls-files -z --cached --others --exclude-standard)
+done < <(list_files)
 ((${#scripts[@]})) || die "no shell script found, which cannot be"
 shellcheck --external-sources "${scripts[@]}"
 echo "${#scripts[@]} scripts checked"
