@@ -13,4 +13,5 @@ failed=0
 MYPYPATH=files/runtime run --cache-dir "$cache/mypy/runtime" -p ds01
 MYPYPATH=$cache/collections run --cache-dir "$cache/mypy/plugins" -p ansible_collections.ds01.infra.plugins
 MYPYPATH=files/runtime run --cache-dir "$cache/mypy/tools" tests/ci
+MYPYPATH=tests/lab run --cache-dir "$cache/mypy/lab" -p labhost
 exit "$failed"
