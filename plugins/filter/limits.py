@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-
 from ansible_collections.ds01.infra.plugins.module_utils._core import errors, limits, names, units
 
 
@@ -37,7 +36,9 @@ def user_slice(user: str, group: str) -> str:
     return names.user_slice(group, user)
 
 
-def effective_limits(checked: dict[str, Any], user: str, unix_groups: list[str] | None = None) -> dict[str, Any]:
+def effective_limits(
+    checked: dict[str, Any], user: str, unix_groups: list[str] | None = None
+) -> dict[str, Any]:
     """What a user may have, each value with where it comes from.
 
     :param checked: what the lookup ``ds01.infra.limits`` returned.
@@ -46,8 +47,16 @@ def effective_limits(checked: dict[str, Any], user: str, unix_groups: list[str] 
     site = limits.from_json(checked, "effective_limits")
     group, why = limits.group_of(site, user, unix_groups or ())
     settings = limits.of_user(site, user, group, datetime.now().astimezone())
-    values = {name: {"value": s.value, "shown": s.shown, "from": s.origin} for name, s in settings.items()}
-    return {"user": user, "group": group, "why": why, "slice": names.user_slice(group, user), "limits": values}
+    values = {
+        name: {"value": s.value, "shown": s.shown, "from": s.origin} for name, s in settings.items()
+    }
+    return {
+        "user": user,
+        "group": group,
+        "why": why,
+        "slice": names.user_slice(group, user),
+        "limits": values,
+    }
 
 
 class FilterModule:

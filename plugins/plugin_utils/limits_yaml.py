@@ -8,14 +8,21 @@ Only the composer of PyYAML is used: scalars stay text, anchors and aliases work
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 MAX_BYTES = 4 * 1024 * 1024
+MAX_NODES = 200_000
+MAX_DEPTH = 50
 _NULL = ("~", "null", "Null", "NULL")
+# What YAML itself makes of plain text. Everything else was written as a tag, or is one that
+# changes what a value means.
+_PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
+)
 
 
 def read_tree(
@@ -30,34 +37,54 @@ def read_tree(
     :param node_type: the domain's ``tree.Node``.
     :param problem: makes the exception to raise from (what, where, remedy).
     """
+    text = _text(path, shown, problem)
     try:
-        if os.path.getsize(path) > MAX_BYTES:
-            raise problem(
-                f"the file is larger than {MAX_BYTES} bytes", shown, "Split or shorten it"
-            )
-        with open(path, encoding="utf-8") as stream:
-            composed = yaml.compose(stream, Loader=yaml.SafeLoader)
-    except OSError as error:
+        composed = yaml.compose(text, Loader=yaml.SafeLoader)
+        if composed is not None:
+            return _Builder(shown, node_type, problem).node(composed)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
         raise problem(
-            f"cannot read the limits file: {error.strerror}",
-            shown,
-            "Check the path and its permissions",
+            f"the character {error.character!a} cannot stand in YAML",
+            f"{shown}:{line}",
+            "Remove it; it may have come along with a copy and paste",
         ) from error
-    except UnicodeDecodeError as error:
-        raise problem("the file is not UTF-8 text", shown, "Save it as UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
+        line_text = f":{mark.line + 1}" if mark else ""
         raise problem(
             f"not valid YAML: {getattr(error, 'problem', None) or error}",
-            f"{shown}{line}",
-            "Correct the indentation or the quoting there",
+            f"{shown}{line_text}",
+            "Correct the indentation (spaces, no tabs) or the quoting there",
         ) from error
     except RecursionError as error:
         raise problem("the file nests too deep", shown, "Limits need three levels") from error
-    if composed is None:
-        raise problem("the limits file is empty", shown, "Start from inventories/lab/limits.yml")
-    return _Builder(shown, node_type, problem).node(composed)
+    except ValueError as error:
+        # PyYAML lets a few of Python's own complaints through, such as for "\UFFFFFFFF".
+        raise problem(f"not valid YAML: {error}", shown, "Correct the quoting") from error
+    raise problem("the limits file is empty", shown, "Start from inventories/lab/limits.yml")
+
+
+def _text(path: str, shown: str, problem: Callable[..., Exception]) -> str:
+    try:
+        # Read first and measure then: a device or a pipe has no size to ask for.
+        with open(path, "rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise problem(
+            f"cannot read the limits file: {getattr(error, 'strerror', None) or error}",
+            shown,
+            "Check the path and its permissions",
+        ) from error
+    if len(raw) > MAX_BYTES:
+        raise problem(f"the file is larger than {MAX_BYTES} bytes", shown, "Split or shorten it")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise problem(
+            "the file is not UTF-8 text", f"{shown}:{line}", "Save it as UTF-8"
+        ) from error
 
 
 class _Builder:
@@ -72,12 +99,15 @@ class _Builder:
 
     def node(self, source: Any) -> Any:
         line = source.start_mark.line + 1
+        where = f"{self.shown}:{line}"
         self.count += 1
         # An alias inside its own anchor never ends; a tower of aliases ends too late.
-        if id(source) in self.open or self.count > 200_000:
-            raise self.problem(
-                "aliases nest without end", f"{self.shown}:{line}", "Write the values out"
-            )
+        if id(source) in self.open or self.count > MAX_NODES:
+            raise self.problem("aliases nest without end", where, "Write the values out")
+        if len(self.open) > MAX_DEPTH:
+            raise self.problem("the file nests too deep", where, "Limits need three levels")
+        if source.tag not in _PLAIN_TAGS:
+            raise self.problem(f"the tag {source.tag!a} is not read", where, "Remove the tag")
         self.open.add(id(source))
         try:
             return self._convert(source, line)
@@ -104,9 +134,12 @@ class _Builder:
             line = key.start_mark.line + 1
             where = f"{self.shown}:{line}"
             if not isinstance(key, yaml.ScalarNode):
-                raise self.problem("a key must be a plain word", where, "Write 'key: value'")
-            if key.value == "<<":
-                raise self.problem("merge keys (<<) are not read", where, "Write the keys out")
+                raise self.problem(
+                    "a key must be a plain word",
+                    where,
+                    "Write 'key: value'; variables in {{ }} are not filled in here",
+                )
+            self._key_fault(key, where)
             if key.value in lines:
                 raise self.problem(
                     f"the key {key.value!r} stands twice, first in line {lines[key.value]}",
@@ -116,3 +149,9 @@ class _Builder:
             lines[key.value] = line
             entries.append((key.value, line, self.node(value)))
         return tuple(entries)
+
+    def _key_fault(self, key: Any, where: str) -> None:
+        if key.value == "<<":
+            raise self.problem("merge keys (<<) are not read", where, "Write the keys out")
+        if key.tag not in _PLAIN_TAGS:
+            raise self.problem(f"the tag {key.tag!a} is not read", where, "Remove the tag")

@@ -10,6 +10,7 @@ import difflib
 import json
 import sys
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 from ds01.core import checks, errors, parse, reference, reference_page, tree
@@ -53,7 +54,7 @@ def load(text: str) -> Limits:
 def refusal(text: str) -> str:
     """What ds01 answers to a faulty file; a text that it accepts is a mistake of this program."""
     try:
-        problems = checks.check_host(load(text), SERVER)
+        problems = checks.check_host(load(text), SERVER, datetime.now().astimezone())
     except errors.Ds01Error as error:
         return str(error)
     if not problems:

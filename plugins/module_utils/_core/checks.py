@@ -5,14 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from .errors import Problem
 from .keys import KEYS
-from .limits import Limits, Setting, Settings, group_of, merge, of_group, of_login, of_total
+from .limits import (
+    Limits,
+    Override,
+    Setting,
+    Settings,
+    account_key,
+    group_of,
+    merge,
+    of_group,
+    of_login,
+    of_total,
+)
+from .names import UNATTRIBUTED_GROUP
 from .units import show_size
 
 # (lower, upper, level): the first may not exceed the second; the level says how bad it is.
@@ -62,15 +74,16 @@ def _order_faults(settings: Settings, who: str) -> Iterator[Problem]:
 
 def _container_cpus(settings: Settings, who: str) -> Iterator[Problem]:
     cpus, quota = settings.get("max_cpus"), settings.get("cpu_quota")
-    if cpus and quota and cpus.value is not None and quota.value is not None:
-        if cpus.value * 100 > quota.value:
-            yield Problem(
-                "warning",
-                f"{who}: max_cpus {cpus.shown} from {cpus.origin} is above "
-                f"cpu_quota {quota.shown} from {quota.origin}; the slice still holds",
-                cpus.where or quota.where,
-                "Lower max_cpus or raise cpu_quota",
-            )
+    if cpus is None or quota is None or cpus.value is None or quota.value is None:
+        return
+    if cpus.value * 100 > quota.value:
+        yield Problem(
+            "warning",
+            f"{who}: max_cpus {cpus.shown} from {cpus.origin} is above "
+            f"cpu_quota {quota.shown} from {quota.origin}; the slice still holds",
+            cpus.where or quota.where,
+            "Lower max_cpus or raise cpu_quota",
+        )
 
 
 def _above_total(settings: Settings, total: Settings, who: str, whole: str) -> Iterator[Problem]:
@@ -92,7 +105,7 @@ def _above_total(settings: Settings, total: Settings, who: str, whole: str) -> I
             )
 
 
-def _once(problems: Iterator[Problem]) -> list[Problem]:
+def _once(problems: Iterable[Problem]) -> list[Problem]:
     """Each fault once, at the first who has it: groups share their defaults' faults."""
     seen: dict[tuple[str, str], Problem] = {}
     for problem in problems:
@@ -101,33 +114,70 @@ def _once(problems: Iterator[Problem]) -> list[Problem]:
     return list(seen.values())
 
 
-def _all(limits: Limits) -> Iterator[Problem]:
-    now = datetime.now(timezone.utc)
-    if not limits.groups:
-        yield from _order_faults(limits.defaults, "defaults")
+def _group_faults(limits: Limits) -> Iterator[Problem]:
     for name, group in limits.groups.items():
         who, settings = f"group {name}", of_group(limits, name)
+        whole = f"group {name} as a whole"
         yield from _order_faults(settings, who)
         yield from _container_cpus(settings, who)
-        yield from _above_total(settings, of_total(limits, name), who, f"group {name} as a whole")
+        yield from _above_total(settings, of_total(limits, name), who, whole)
         yield from _above_total(settings, of_total(limits), who, "the whole host")
-        yield from _order_faults(group.total, f"group {name} as a whole")
-        yield from _above_total(
-            group.total, of_total(limits), f"group {name} as a whole", "the whole host"
-        )
+        yield from _order_faults(group.total, whole)
+        yield from _above_total(group.total, of_total(limits), whole, "the whole host")
+
+
+def _override_faults(limits: Limits, override: Override, group: str) -> Iterator[Problem]:
+    settings = merge(of_group(limits, group), override.settings)
+    yield from _order_faults(settings, f"user {override.user}")
+    yield from _container_cpus(settings, f"user {override.user}")
+
+
+def _overrides(limits: Limits, now: datetime) -> Iterator[Problem]:
+    """Overrides against the group that the file gives; one that Unix groups give is only guessed."""
+    by_host = any(group.unix_groups for group in limits.groups.values())
     for name, override in limits.overrides.items():
-        group = group_of(limits, name)[0]
-        settings = merge(of_group(limits, group), override.settings)
-        yield from _order_faults(settings, f"user {name}")
-        yield from _container_cpus(settings, f"user {name}")
+        if override.expired(now):
+            continue
+        group, _ = group_of(limits, name)
+        sure = not by_host or account_key(name) in limits.group_by_member
+        for problem in _override_faults(limits, override, group):
+            if sure or problem.level != "error":
+                yield problem
+            else:
+                guess = f"{problem.what}, if {name} is in group {group}"
+                yield Problem("warning", guess, problem.where, problem.remedy)
+
+
+def _all(limits: Limits, now: datetime) -> Iterator[Problem]:
+    if not limits.groups:
+        yield from _order_faults(limits.defaults, "defaults")
+    yield from _group_faults(limits)
+    yield from _overrides(limits, now)
     yield from _order_faults(limits.total, "the whole host")
-    yield from _order_faults(of_total(limits, "unattributed"), "unattributed")
+    yield from _order_faults(of_total(limits, UNATTRIBUTED_GROUP), UNATTRIBUTED_GROUP)
     yield from _order_faults(of_login(limits, None, now), "login")
 
 
-def check_limits(limits: Limits) -> list[Problem]:
-    """Values that contradict each other: errors, and warnings for what can never take effect."""
-    return _once(_all(limits))
+def check_limits(limits: Limits, now: datetime) -> list[Problem]:
+    """Values that contradict each other: errors, and warnings for what can never take effect.
+
+    :param now: decides which overrides have ended; they count for nothing.
+    """
+    return _once(_all(limits, now))
+
+
+def check_users(limits: Limits, groups: Mapping[str, str], now: datetime) -> list[Problem]:
+    """Overrides that contradict their group, once the host has said which group that is.
+
+    :param groups: the group of each user who has an override.
+    """
+    return _once(
+        problem
+        for name, override in limits.overrides.items()
+        if name in groups and not override.expired(now)
+        for problem in _override_faults(limits, override, groups[name])
+        if problem.level == "error"
+    )
 
 
 def _above(setting: Setting, host: Capacity) -> str:
@@ -144,11 +194,12 @@ def _above(setting: Setting, host: Capacity) -> str:
     return ""
 
 
-def check_host(limits: Limits, host: Capacity) -> list[Problem]:
-    """Errors for every value above what the host has."""
+def check_host(limits: Limits, host: Capacity, now: datetime) -> list[Problem]:
+    """Errors for every value above what the host has; overrides that have ended count for nothing."""
+    ended = {f"user {name}" for name, o in limits.overrides.items() if o.expired(now)}
     found = []
-    for _, settings in limits.sections():
-        for setting in settings.values():
+    for who, settings in limits.sections():
+        for setting in settings.values() if who not in ended else ():
             fault = _above(setting, host)
             if fault:
                 found.append(

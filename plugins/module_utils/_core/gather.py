@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .apply import Cgroups, Units
 from .capabilities import HostFacts, host_problems, unsupported_keys
-from .checks import Capacity, check_host
+from .checks import Capacity, check_host, check_users
 from .errors import InputError, Problem
 from .limits import Limits, expired_overrides
 from .slices import Account, Device, Site
@@ -136,10 +136,12 @@ def gather(limits: Limits, io: IoSettings, host: HostPort, now: datetime) -> Gat
         no_disk=tuple(reasons),
     )
     capacity = Capacity(*cgroups.capacity())
+    site = Site(limits, _accounts(list(limits.overrides), host), devices, now)
     problems = [
         *limits.problems,
         *host_problems(limits, facts),
-        *check_host(limits, capacity),
+        *check_host(limits, capacity, now),
+        *check_users(limits, {name: site.group_of(name) for name in site.accounts}, now),
         *expired_overrides(limits, now),
     ]
     if io.devices and reasons:
@@ -152,5 +154,4 @@ def gather(limits: Limits, io: IoSettings, host: HostPort, now: datetime) -> Gat
             )
             for reason in reasons
         ]
-    site = Site(limits, _accounts(list(limits.overrides), host), devices, now)
     return Gathered(site, facts, tuple(problems), unsupported_keys(facts))

@@ -9,11 +9,25 @@ reference page of the docs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import units
+from .kinds import (
+    BOOL,
+    CAPABILITIES,
+    COUNT,
+    DEVICES,
+    DURATION,
+    MOUNTS,
+    NAMESPACES,
+    NUMBER,
+    PERCENT,
+    PORTS,
+    RATE,
+    SIZE,
+    VISIBILITY,
+    Kind,
+)
 
 SYSTEMD = "systemd slice"
 ADMISSION = "gateway admission"
@@ -31,101 +45,6 @@ LEVELS = {
     "access": "what a container may ask for",
     "space": "disk space",
 }
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How a value is written, read and shown.
-
-    :param parse: text to value; raises :class:`units.UnitError`.
-    :param show: value to text for people.
-    :param pattern: the spelling as an ECMA 262 regular expression, for the JSON Schema.
-    """
-
-    name: str
-    parse: Callable[[str], Any]
-    show: Callable[[Any], str]
-    wanted: str
-    pattern: str
-    is_list: bool = False
-
-
-def _word(text: str) -> str:
-    return text.strip()
-
-
-def _visibility(text: str) -> str:
-    if text.strip() not in ("own", "all"):
-        raise units.UnitError(f"{text!r} is neither own nor all")
-    return text.strip()
-
-
-def _mount(text: str) -> str:
-    path, _, mode = text.strip().rpartition(":")
-    if mode not in ("ro", "rw") or not path.startswith("/") or "/../" in f"{path}/":
-        raise units.UnitError(f"{text!r} is not an absolute path with :ro or :rw, as in /data:ro")
-    return f"{path.rstrip('/') or '/'}:{mode}"
-
-
-def _ports(text: str) -> str:
-    low, _, high = text.strip().partition("-")
-    first, last = units.parse_count(low), units.parse_count(high or low)
-    if not 1 <= first <= last <= 65535:
-        raise units.UnitError(f"{text!r} is not a port or a range such as 8000-8999")
-    return f"{first}-{last}" if high else str(first)
-
-
-_NUMBER = r"[0-9]+(\.[0-9]+)?"
-SIZE = Kind(
-    "size",
-    units.parse_size,
-    units.show_size,
-    "a size such as 512m or 32g",
-    rf"^{_NUMBER}\s*[kKmMgGtTpP]?[iI]?[bB]?$",
-)
-RATE = Kind(
-    "rate",
-    units.parse_rate,
-    units.show_rate,
-    "bytes per second such as 100M",
-    rf"^{_NUMBER}\s*[kKmMgGtTpP]?[iI]?[bB]?(/[sS]|[pP][sS])?$",
-)
-PERCENT = Kind(
-    "percent",
-    units.parse_percent,
-    lambda v: f"{units.show_number(v)}%",
-    "per cent of one CPU such as 400%",
-    rf"^{_NUMBER}\s*%$",
-)
-DURATION = Kind(
-    "duration",
-    units.parse_duration,
-    units.show_duration,
-    "a duration such as 48h",
-    rf"^({_NUMBER}\s*([wWdDhH]|[mM]([iI][nN])?|[sS]([eE][cC])?)\s*)+$",
-)
-COUNT = Kind("count", units.parse_count, str, "a whole number", r"^[0-9]+$")
-NUMBER = Kind(
-    "number", units.parse_number, units.show_number, "a number such as 4 or 0.5", rf"^{_NUMBER}$"
-)
-BOOL = Kind(
-    "bool",
-    units.parse_bool,
-    lambda v: "true" if v else "false",
-    "true or false",
-    r"^([tT]rue|[fF]alse|[yY]es|[nN]o|[oO]n|[oO]ff|TRUE|FALSE|YES|NO|ON|OFF)$",
-)
-VISIBILITY = Kind("visibility", _visibility, str, "own or all", r"^(own|all)$")
-WORDS = Kind("words", _word, str, "a list of names", r"^.+$", is_list=True)
-MOUNTS = Kind(
-    "mounts",
-    _mount,
-    str,
-    "a list of paths with :ro or :rw",
-    r"^/(?!(.*/)?\.\.(/|:(ro|rw)$)).*:(ro|rw)$",
-    is_list=True,
-)
-PORTS = Kind("ports", _ports, str, "a list of ports or ranges", r"^[0-9]+(-[0-9]+)?$", is_list=True)
 
 
 @dataclass(frozen=True)
@@ -168,6 +87,24 @@ class Key:
         if isinstance(value, (list, tuple)):
             return ", ".join(self.kind.show(v) for v in value) or "none"
         return self.kind.show(value)
+
+    def out_of_bounds(self, value: Any) -> str:
+        """Why a number is too small or too large to be meant; empty when it is not."""
+        if isinstance(value, (bool, str, list, tuple)) or value is None:
+            return ""
+        if value < self.minimum:
+            whole = int(self.minimum)
+            least = self.show(whole if whole == self.minimum else self.minimum)
+            return f"is less than the smallest sensible value, {least}"
+        if self.maximum is not None and value > self.maximum:
+            return f"is more than the largest allowed value, {self.maximum:g}"
+        return ""
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value that was read back from JSON can be one of this key."""
+        if value is None:
+            return self.nullable
+        return self.kind.holds(value) and not self.out_of_bounds(value)
 
 
 _MIB = 1024**2
@@ -361,7 +298,7 @@ TABLE: tuple[Key, ...] = (
     Key(
         "host_namespaces",
         "access",
-        WORDS,
+        NAMESPACES,
         (),
         ADMISSION,
         "namespaces shared with the host (network, ipc, pid, uts)",
@@ -370,7 +307,7 @@ TABLE: tuple[Key, ...] = (
     Key(
         "devices",
         "access",
-        WORDS,
+        DEVICES,
         (),
         ADMISSION,
         "device nodes besides leased GPUs",
@@ -379,7 +316,7 @@ TABLE: tuple[Key, ...] = (
     Key(
         "capabilities",
         "access",
-        WORDS,
+        CAPABILITIES,
         (),
         ADMISSION,
         "capabilities beyond the engine's own",

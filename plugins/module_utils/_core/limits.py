@@ -9,14 +9,22 @@ value carries the key path, file and line that it comes from.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any
 
 from .errors import Ds01Error, Problem
-from .keys import KEYS, TABLE, Key
-from .names import UNATTRIBUTED_GROUP, user_slice
+from .keys import KEYS, TABLE
+from .names import (
+    LONGEST_GROUP,
+    UNATTRIBUTED_GROUP,
+    group_name_fault,
+    user_name_fault,
+    user_slice,
+)
 
 SCHEMA = 1
 
@@ -90,12 +98,21 @@ class Override:
         return bool(self.expires) and now > expiry(self.expires, now)
 
 
+_EXPIRY = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
+
+
 def expiry(text: str, now: datetime) -> datetime:
     """The moment at which an ``expires`` value ends, in the time zone of ``now``.
 
-    :raises ValueError: the text is no date and no time (ISO 8601).
+    :raises ValueError: the text is no date and no time (RFC 3339; seconds and zone may be left
+        out).
     """
-    if len(text) <= 10:
+    # datetime.fromisoformat() reads more with every version of Python; the file must not.
+    if _EXPIRY.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no date")
+    if len(text) == len("2027-01-31"):
         day = date.fromisoformat(text)
         return datetime(day.year, day.month, day.day, 23, 59, 59, 999999, tzinfo=now.tzinfo)
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -121,6 +138,20 @@ class Limits:
     login: Settings = field(default_factory=dict)
     unattributed: Settings = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+
+    @cached_property
+    def group_by_member(self) -> Mapping[str, str]:
+        """Groups by :func:`account_key` of their members: thousands are looked up in one run."""
+        found: dict[str, str] = {}
+        for name, group in self.groups.items():
+            for member in group.members:
+                found.setdefault(account_key(member), name)
+        return found
+
+    @cached_property
+    def override_by_user(self) -> Mapping[str, Override]:
+        """Overrides by :func:`account_key` of their users."""
+        return {account_key(name): override for name, override in self.overrides.items()}
 
     def sections(self) -> Iterator[tuple[str, Settings]]:
         """Every block of settings with a name for people."""
@@ -149,17 +180,20 @@ BUILT_IN: Settings = {
 }
 
 
+def account_key(name: str) -> str:
+    """What two spellings of one account share: directory names (with @) ignore case."""
+    return name.lower() if "@" in name else name
+
+
 def same_account(one: str, other: str) -> bool:
-    """Whether two names mean one account: directory names (with @) ignore case, others do not."""
-    return one == other or ("@" in one and one.lower() == other.lower())
+    """Whether two names mean one account."""
+    return account_key(one) == account_key(other)
 
 
 def override_of(limits: Limits, user: str, now: datetime) -> Override | None:
     """The user's override that is in force, if any."""
-    for name, override in limits.overrides.items():
-        if same_account(name, user) and not override.expired(now):
-            return override
-    return None
+    override = limits.override_by_user.get(account_key(user))
+    return None if override is None or override.expired(now) else override
 
 
 def group_of(limits: Limits, user: str, unix_groups: Iterable[str] = ()) -> tuple[str, str]:
@@ -171,12 +205,9 @@ def group_of(limits: Limits, user: str, unix_groups: Iterable[str] = ()) -> tupl
     :param unix_groups: names of the Unix groups that the account is in.
     :returns: the group's name, and the reason in words.
     """
-    for name, group in limits.groups.items():
-        # The plain look first: it is what keeps 2,000 members cheap.
-        if user in group.members or (
-            "@" in user and any(same_account(member, user) for member in group.members)
-        ):
-            return name, f"groups.{name}.members ({group.where})"
+    named = limits.group_by_member.get(account_key(user))
+    if named is not None:
+        return named, f"groups.{named}.members ({limits.groups[named].where})"
     mine = set(unix_groups)
     for name, group in limits.groups.items():
         hit = [unix for unix in group.unix_groups if unix in mine]
@@ -248,24 +279,58 @@ def to_json(limits: Limits) -> dict[str, Any]:
 
 
 def _settings(data: Mapping[str, Any]) -> dict[str, Setting]:
-    return {name: Setting(**row) for name, row in data.items() if _known(name)}
+    return {name: _setting(name, row) for name, row in data.items()}
 
 
-def _known(name: str) -> Key:
+def _setting(name: str, row: Mapping[str, Any]) -> Setting:
     if name not in KEYS:
-        raise Ds01Error(
+        raise _Damage(
             f"the limits hold a key {name!r} that this version does not know",
-            "/etc/ds01/limits.json",
             "Run site.yml with the version of the collection that wrote it, or a newer one",
         )
-    return KEYS[name]
+    setting = Setting(name, row["value"], _text(row["path"]), _text(row["where"]))
+    if row["key"] != name or not KEYS[name].accepts(setting.value):
+        raise _Damage(f"the limits are damaged: {setting.path} is {row['value']!r}")
+    return setting
+
+
+class _Damage(Exception):
+    """What is wrong with limits that were read back, and the remedy."""
+
+    def __init__(self, what: str, remedy: str = "Run site.yml again") -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"{values!r} is no list")
+    return tuple(_text(value) for value in values)
+
+
+def _named(name: Any, row: Mapping[str, Any], fault: str, own: str) -> str:
+    """A name that slices and paths are made from: never taken unchecked."""
+    if fault or row[own] != name:
+        raise _Damage(f"the limits are damaged: {fault or f'{name!r} is filed under another name'}")
+    return _text(name)
 
 
 def from_json(data: Mapping[str, Any], where: str = "/etc/ds01/limits.json") -> Limits:
     """The inverse of :func:`to_json`.
 
+    Every name and value is checked again: slices, paths and kernel limits are made from them.
+
+    :param where: where the data comes from, for messages.
     :raises Ds01Error: the data is of another schema or not of this form.
     """
+    if not isinstance(data, Mapping):
+        raise Ds01Error("the limits are damaged: no mapping", where, "Run site.yml again")
     if data.get("schema") != SCHEMA:
         raise Ds01Error(
             f"the limits are of schema {data.get('schema')!r}, this version reads {SCHEMA}",
@@ -273,39 +338,47 @@ def from_json(data: Mapping[str, Any], where: str = "/etc/ds01/limits.json") -> 
             "Run site.yml with this version of the collection",
         )
     try:
+        groups = {name: _group(name, row) for name, row in data["groups"].items()}
+        if data["default_group"] not in groups:
+            raise _Damage(f"the limits are damaged: no group {data['default_group']!r}")
         return Limits(
-            source=data["source"],
+            source=_text(data["source"]),
             default_group=data["default_group"],
             defaults=_settings(data["defaults"]),
-            groups={name: _group(row) for name, row in data["groups"].items()},
-            overrides={name: _override(row) for name, row in data["overrides"].items()},
+            groups=groups,
+            overrides={name: _override(name, row) for name, row in data["overrides"].items()},
             total=_settings(data["total"]),
             login=_settings(data["login"]),
             unattributed=_settings(data["unattributed"]),
             problems=tuple(Problem(**row) for row in data["problems"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except _Damage as error:
+        raise Ds01Error(str(error), where, error.remedy) from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Ds01Error(
             f"the limits are damaged ({error!r})", where, "Run site.yml again"
         ) from error
 
 
-def _group(row: Mapping[str, Any]) -> Group:
+def _group(name: str, row: Mapping[str, Any]) -> Group:
     return Group(
-        name=row["name"],
+        name=_named(name, row, group_name_fault(name), "name"),
         settings=_settings(row["settings"]),
         total=_settings(row["total"]),
-        members=tuple(row["members"]),
-        unix_groups=tuple(row["unix_groups"]),
-        where=row["where"],
+        members=_texts(row["members"]),
+        unix_groups=_texts(row["unix_groups"]),
+        where=_text(row["where"]),
     )
 
 
-def _override(row: Mapping[str, Any]) -> Override:
+def _override(name: str, row: Mapping[str, Any]) -> Override:
+    expires = _text(row["expires"])
+    if expires:
+        expiry(expires, datetime.now().astimezone())
     return Override(
-        user=row["user"],
+        user=_named(name, row, user_name_fault(name, LONGEST_GROUP), "user"),
         settings=_settings(row["settings"]),
-        reason=row["reason"],
-        expires=row["expires"],
-        where=row["where"],
+        reason=_text(row["reason"]),
+        expires=expires,
+        where=_text(row["where"]),
     )

@@ -20,9 +20,14 @@ UNATTRIBUTED = f"ds01-{UNATTRIBUTED_GROUP}.slice"
 RESERVED_GROUPS = frozenset({UNATTRIBUTED_GROUP, "build", "system"})
 GROUP_NAME = re.compile(r"[a-z][a-z0-9_]*")
 GROUP_NAME_MAX = 32
-# systemd.unit(5): a unit's name is at most 255 characters, suffix included.
-UNIT_NAME_MAX = 255
+# Stands for any group where a user's name is checked before the group is known.
+LONGEST_GROUP = "x" * GROUP_NAME_MAX
+# systemd.unit(5): a unit's name is at most 255 characters, suffix included; its drop-in directory
+# has two more (".d"), and a file system takes 255 bytes.
+UNIT_NAME_MAX = 253
 _PLAIN = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:_.")
+# What passwd(5) and PATH-like lists cannot hold.
+_NO_NAME = re.compile(r"[:/]")
 _LOGIN = re.compile(r"user-([0-9]+)\.slice")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 
@@ -90,8 +95,9 @@ def group_name_fault(name: str) -> str:
     if name in RESERVED_GROUPS:
         return f"the group name {name!r} is reserved for ds01's own slices"
     if GROUP_NAME.fullmatch(name) is None:
+        shown = name if len(name) <= 60 else f"{name[:57]}..."
         return (
-            f"the group name {name!r} would break the slice tree: it must start with a small "
+            f"the group name {shown!a} would break the slice tree: it must start with a small "
             "letter and hold small letters, digits and underscores only"
         )
     if len(name) > GROUP_NAME_MAX:
@@ -101,10 +107,14 @@ def group_name_fault(name: str) -> str:
 
 def user_name_fault(name: str, group: str) -> str:
     """Why a user's name cannot have a slice; empty when it can."""
-    if not name or name != name.strip() or any(ord(c) < 32 or c in ":/" for c in name):
-        return f"{name!r} is not an account name"
+    shown = ascii(name if len(name) <= 60 else f"{name[:57]}...")
+    if "{{" in name or "{%" in name:
+        return f"{shown} is not an account name: variables are not filled in here"
+    # isprintable() refuses control characters, line separators and lone surrogates.
+    if not name or name != name.strip() or not name.isprintable() or _NO_NAME.search(name):
+        return f"{shown} is not an account name"
     if len(user_slice(group, name)) > UNIT_NAME_MAX:
-        return f"the account name {name!r} is too long for a unit name"
+        return f"the account name {shown} is too long for a unit name"
     return ""
 
 

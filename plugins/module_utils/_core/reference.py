@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .keys import ALIASES, KEYS, SLICE_KEYS, TABLE, Alias, Key, Kind
+from .keys import ALIASES, KEYS, SLICE_KEYS, TABLE, Alias, Key
+from .kinds import NUMBER, Kind
 from .names import GROUP_NAME, GROUP_NAME_MAX, RESERVED_GROUPS
 from .parse import TOP
 
@@ -30,7 +31,7 @@ _ACCOUNT = r"^[^\s:/]([^:/\u0000-\u001f]*[^\s:/])?$"
 _MONTH_DAY = "(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?(Z|[+-][0-9]{2}:[0-9]{2})?"
 _EXPIRES = rf"^[0-9]{{4}}-{_MONTH_DAY}([T ]{_TIME})?$"
-_HOURS = r"^[0-9]+(\.[0-9]+)?$"
+_HOURS = NUMBER.pattern
 _SECONDS_PER_HOUR = 3600
 _SLICE_NAMES = tuple(key.name for key in SLICE_KEYS)
 
@@ -204,7 +205,7 @@ def schema() -> Schema:
     definitions: Schema = {key.name: value_schema(key) for key in TABLE}
     definitions.update({name: alias_schema(name, alias) for name, alias in ALIASES.items()})
     definitions.update(
-        user=_block(KEYS, "What one user may have."),
+        user=_block(KEYS, "What one user may have.", aggregate={"$ref": "#/$defs/aggregate"}),
         shared=_block(slices, "What several users share."),
         aggregate=_aggregate(),
         group=_group(),
