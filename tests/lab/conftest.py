@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ from testinfra.host import Host
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from labhost import vm  # noqa: E402
-from labhost.errors import LabError  # noqa: E402
-from labhost.guest import Lab  # noqa: E402
-from labhost.settings import HOST_ALIAS, Settings  # noqa: E402
+from labhost import vm
+from labhost.errors import LabError
+from labhost.guest import CommandFailed, Lab
+from labhost.settings import HOST_ALIAS, Settings
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,20 @@ def lab() -> Lab:
 def host(lab: Lab) -> Host:
     """testinfra's view of the same host."""
     return testinfra.get_host(f"ssh://{HOST_ALIAS}", ssh_config=str(lab.settings.ssh_config))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the journals of units that are down to the report of a failed test."""
+    report = yield
+    lab = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and isinstance(lab, Lab) and vm.running(lab.settings):
+        try:
+            journals = lab.journal_of_failed_units()
+        except CommandFailed as error:
+            journals = f"the guest does not answer: {error}"
+        if journals:
+            report.sections.append(("units that failed on the lab host", journals))
+    return report

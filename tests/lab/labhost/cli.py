@@ -14,6 +14,7 @@ from .image import ensure_image
 from .needs import ensure_packages
 from .progress import say
 from .settings import Settings
+from .summary import print_summary
 
 NOT_RUNNING = 3
 
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("kill", help="cut the power; `up` boots the same disk again")
     commands.add_parser("status", help=f"what runs; exit code {NOT_RUNNING} when nothing does")
     commands.add_parser("ssh-config", help="print the path of the ssh_config")
+    commands.add_parser("summary", help="what is enforced on it now, and what to try")
     commands.add_parser("console", help="print the serial console's log")
     shell = commands.add_parser("ssh", help="a shell in the guest, or a command: ssh -- COMMAND")
     shell.add_argument("--as", dest="user", default="root", help="alice, bob, carol, dana, …")
@@ -80,6 +82,9 @@ def dispatch(settings: Settings, options: argparse.Namespace) -> int:
         case "ssh-config":
             vm.need_running(settings)
             print(settings.ssh_config)
+        case "summary":
+            vm.need_running(settings)
+            print_summary(settings)
         case "console":
             print(vm.console_tail(settings, lines=2000))
         case _:

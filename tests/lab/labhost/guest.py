@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from dataclasses import dataclass
 
@@ -29,7 +30,9 @@ class Lab:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    def run(self, command: str, as_user: str = "root", check: bool = True, timeout: float = 120.0) -> Done:
+    def run(
+        self, command: str, as_user: str = "root", check: bool = True, timeout: float = 120.0
+    ) -> Done:
         """Run a shell command line in the guest.
 
         :param as_user: the account to log in as; each has the lab's key.
@@ -41,7 +44,9 @@ class Lab:
         except subprocess.TimeoutExpired as error:
             raise CommandFailed(f"{as_user}: {command}\nnot done after {timeout} s") from error
         if check and done.returncode:
-            raise CommandFailed(f"{as_user}: {command}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
+            raise CommandFailed(
+                f"{as_user}: {command}\nexit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
         return Done(command, done.returncode, done.stdout, done.stderr)
 
     def reboot(self) -> None:
@@ -52,3 +57,15 @@ class Lab:
         """Take the power away, then boot the same disk again."""
         vm.cut_power(self.settings)
         vm.up(self.settings)
+
+    def journal(self, *units: str, lines: int = 40) -> str:
+        """The end of what units wrote, for the message of a failing test."""
+        chosen = " ".join(f"--unit={shlex.quote(unit)}" for unit in units)
+        command = f"journalctl --no-pager --boot --lines={lines} {chosen}"
+        return self.run(command, check=False).stdout
+
+    def journal_of_failed_units(self) -> str:
+        """What every failed unit wrote, with its name; empty when none failed."""
+        listing = self.run("systemctl --failed --no-legend --plain", check=False).stdout
+        names = [line.split()[0] for line in listing.splitlines() if line.strip()]
+        return "\n".join(f"--- {name}\n{self.journal(name)}" for name in names)

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import LabError
-from .needs import Mirror, as_root, environment, ensure_packages, find_mirror, local_certificates
+from .needs import Mirror, as_root, ensure_packages, environment, find_mirror, local_certificates
 from .progress import Step, say
 from .settings import DEFINITION, HOST_ALIAS, Settings
 
 RELEASE = "trixie"
 DISK_SIZE = "10G"
-KEPT_IMAGES = 3
+KEPT_IMAGES = 4
 _COMPLETE = "complete"
 
 
@@ -142,7 +142,10 @@ def _build(image: Image, mirror: Mirror) -> None:
     root = home / "root"
     log = home / "build.log"
     with Step("login key"):
-        _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", HOST_ALIAS, "-f", str(image.key)], log)
+        _run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", HOST_ALIAS, "-f", str(image.key)],
+            log,
+        )
     certificates = {
         f"usr/local/share/ca-certificates/{name}": content
         for name, content in local_certificates().items()

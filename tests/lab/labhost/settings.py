@@ -34,7 +34,7 @@ class Settings:
         state = Path(os.environ.get("DS01_LAB_DIR") or REPOSITORY / ".cache" / "lab").absolute()
         cache = Path(os.environ.get("DS01_LAB_CACHE") or Path.home() / ".cache" / "ds01-lab")
         short = hashlib.sha256(str(state).encode()).hexdigest()[:10]
-        runtime = Path("/tmp") / f"ds01-lab-{os.getuid()}" / short  # noqa: S108 (see below)
+        runtime = Path("/tmp") / f"ds01-lab-{os.getuid()}" / short
         return cls(state, cache.absolute(), runtime)
 
     def prepare(self) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from . import ssh
 from .errors import LabError
-from .image import Image, ensure_image
+from .image import Image, digest, ensure_image
+from .needs import find_mirror
 from .progress import Step, say
 from .settings import HOST_ALIAS, Settings
 
@@ -79,13 +80,12 @@ def up(settings: Settings, fresh: bool = False) -> Record:
     if present and not fresh:
         say(f"lab: already up (ssh port {present.port})")
         return present
-    image = ensure_image(settings)
-    if present:
-        cut_power(settings)
     previous = Record.load(settings)
-    if fresh or previous is None or previous.image != image.directory.name:
-        settings.disk.unlink(missing_ok=True)
-    if not settings.disk.exists():
+    if previous and settings.disk.exists() and not fresh:
+        image = _image_of_disk(settings, previous)
+    else:
+        image = ensure_image(settings)
+        cut_power(settings)
         _new_disk(settings, image)
     settings.console.unlink(missing_ok=True)
     record = _start(settings, image, previous.port if previous else 0)
@@ -96,7 +96,22 @@ def up(settings: Settings, fresh: bool = False) -> Record:
     return record
 
 
+def _image_of_disk(settings: Settings, previous: Record) -> Image:
+    """The image a kept disk stands on, which need not be the newest definition's.
+
+    Raises LabError when it is gone.
+    """
+    image = Image(settings.cache / previous.image)
+    if not image.complete:
+        raise LabError(f"the image below {settings.disk} is gone: run `lab up --fresh`")
+    if previous.image != digest(find_mirror()):
+        say("lab: the image's definition has changed since; `lab up --fresh` takes the new one")
+    return image
+
+
 def _new_disk(settings: Settings, image: Image) -> None:
+    """A disk that holds only what differs from the image: made in no time."""
+    settings.disk.unlink(missing_ok=True)
     make = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image.disk)]
     answer = subprocess.run(
         [*make, str(settings.disk)], capture_output=True, text=True, check=False
@@ -127,9 +142,11 @@ def _qemu(settings: Settings, image: Image, kind: str, port: int) -> list[str]:
     accel = "kvm" if kind == "kvm" else "tcg,thread=multi"
     cpu = "host" if kind == "kvm" else "max"
     # net.ifnames: the network file names eth0. mitigations: emulation pays for each of them.
+    # module_blacklist: hardware of qemu's that the lab does not use but udev would load for.
     append = (
-        "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off "
-        "systemd.show_status=true panic=-1 audit=0"
+        "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off audit=0 panic=-1 "
+        "systemd.show_status=true "
+        "module_blacklist=ata_piix,ata_generic,floppy,i2c_piix4,kvm,kvm_amd,kvm_intel,powernow_k8"
     )
     forward = f"user,id=net,hostfwd=tcp:{ssh.LOOPBACK}:{port}-:22"
     drive = f"file={_escaped(settings.disk)},if=none,id=disk,format=qcow2,discard=unmap"

@@ -1,0 +1,35 @@
+# The lab host: a virtual machine that site.yml provisions for real. Included by ../../Makefile.
+LAB := tests/lab/lab
+AS ?= root
+
+.PHONY: lab
+lab: setup lab-up ## boot the lab host, run site.yml on it, show what is enforced and what to try
+	@echo "lab: site.yml on the lab host"
+	ansible-playbook -i inventories/lab/hosts.yml playbooks/site.yml
+	@$(LAB) summary
+
+.PHONY: lab-image
+lab-image: ## build the lab's image, if its definition changed
+	@$(LAB) image
+
+.PHONY: lab-up
+lab-up: ## boot the lab host, or leave it alone when it runs
+	@$(LAB) up
+
+# The value of RUN as it was typed: neither make nor this machine's shell expands it.
+.PHONY: lab-ssh
+lab-ssh: export LAB_RUN = $(value RUN)
+lab-ssh: ## a command on the lab host, as one of its users: AS=alice RUN='id'; a shell without RUN
+	@$(LAB) ssh --as '$(AS)' $${LAB_RUN:+-- "$$LAB_RUN"}
+
+.PHONY: lab-down
+lab-down: ## stop the lab host and throw its disk away
+	@$(LAB) down
+
+# Leaves the lab up for the stages that follow; stage-lab-down ends it.
+stage-lab:
+	NO_COLOR=1 PY_COLORS=0 ANSIBLE_FORCE_COLOR=0 \
+	    molecule test --scenario-name lab --destroy never --no-command-borders
+
+stage-lab-down:
+	@$(LAB) down
