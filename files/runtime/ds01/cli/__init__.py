@@ -132,14 +132,19 @@ def _add_limits(nouns: Any, common: argparse.ArgumentParser) -> None:
         verbs,
         "show",
         "show a user's limits, where each comes from, and what the kernel says now; "
-        "without a user, the groups",
+        "without a user root sees the groups, everybody else himself",
         f"{module}:show",
         common,
     )
-    show.add_argument("user", nargs="?", metavar="USER", help="account name")
+    show.add_argument(
+        "user", nargs="?", metavar="USER", help='account name, or "all" for the groups'
+    )
     _limits_file(show)
     check = _verb(verbs, "check", "check a limits file", f"{module}:check", common)
     check.add_argument("file", metavar="FILE", help="limits file (YAML)")
+    check.add_argument(
+        "--host", action="store_true", help="check also what this host has and can enforce"
+    )
     diff = _verb(
         verbs,
         "diff",
