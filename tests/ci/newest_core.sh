@@ -11,7 +11,8 @@ prepare_newest
 work=$cache/newest
 rm -rf "$work"
 copy_tree "$work/tree"
-inside "$repo/tests/ci/check_collection.sh" "$newest_bin" "$work"
+failed=0
+inside "$repo/tests/ci/check_collection.sh" "$newest_bin" "$work" || failed=1
 
 lab_dir=${DS01_LAB_DIR:-$cache/lab}
 [[ -e $lab_dir/ssh_config ]] || die "the lab is not up ($lab_dir): this stage runs after stage-lab"
@@ -26,3 +27,4 @@ site() {
 }
 site --check --diff
 site
+exit "$failed"

@@ -111,7 +111,7 @@ def test_defaults_and_argument_specs_must_name_the_same(tmp_path: Path) -> None:
         },
         {"engine_a": 2, "engine_d": 4},
     )
-    listed = {"ds01.infra.engine": {}}
+    listed: dict[str, object] = {"ds01.infra.engine": {}}
     assert list(check_docs_of_plugins.role_problems(path, listed)) == [
         "role engine.wild has no description",
         "role engine: engine_d has a default but no entry in argument_specs",
