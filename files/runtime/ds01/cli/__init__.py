@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last resort: users see a line, not a traceback
         if os.environ.get("DS01_TRACEBACK"):
             raise
+        if isinstance(error, OSError) or type(error).__module__.startswith("ds01.host."):
+            return _fail(output, Ds01Error(str(error), remedy="Try it as root"), Exit.HOST)
         what = f"ds01 itself has a fault: {type(error).__name__}: {error}"
         remedy = "Please report it, with the traceback that DS01_TRACEBACK=1 shows"
         return _fail(output, Ds01Error(what, remedy=remedy), Exit.BUG)

@@ -62,7 +62,7 @@ def run_checks(
                 seen.add((error.what, error.where))
                 found = Finding(Severity.ERROR, name, error.what, error.where, error.remedy)
                 findings.append(found)
-        except (OSError, ValueError, RuntimeError) as error:
-            what = f"the check could not be made: {error}"
+        except Exception as error:  # one check that breaks must not hide what the others find
+            what = f"the check could not be made: {type(error).__name__}: {error}"
             findings.append(Finding(Severity.ERROR, name, what, name, "Run as root"))
     return findings, [name for name, _check in checks]

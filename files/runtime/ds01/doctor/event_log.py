@@ -24,6 +24,10 @@ def check_event_log(machine: Machine) -> Iterator[Finding]:
     try:
         found = os.lstat(path)
         space = os.statvfs(path)
+    except PermissionError:
+        what = "the event log was not looked at: only root and its readers may"
+        yield Finding(Severity.NOTICE, "event log", what, path, "Run as root")
+        return
     except OSError as error:
         what = f"the event log cannot be used: {error.strerror}"
         yield Finding(Severity.ERROR, "event log", what, path, AGAIN)
