@@ -14,24 +14,23 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from .dropins import Switch, present_files, refuse_foreign
 from .durable import replace_file
 from .errors import Ds01Error
-from .kernel import FILES, differing, kernel_value, over_use
+from .kernel import FILES, differing, kernel_value, over_use, stale_devices
 from .keys import Key
 from .limits import Limits, Settings, from_json
-from .names import classify, slice_path
-from .slices import MARKER, OUR_FILES, UNIT_DIR, Device, Site, assignments, properties
+from .names import UNATTRIBUTED_GROUP, classify, slice_path
+from .slices import MARKER, UNIT_DIR, Device, Site, assignments, properties
 
 LIMITS_PATH = "/etc/ds01/limits.json"
 LOCK_PATH = "/run/ds01/limits.lock"
-_OUR_DIRS = re.compile(r"(ds01(-.*)?|user-([0-9]+)?)\.slice\.d")
 
 
 class Cgroups(Protocol):
@@ -85,22 +84,6 @@ class Plan:
         return not (self.write or self.remove or self.live)
 
 
-def present_files(unit_dir: str = UNIT_DIR) -> dict[str, str]:
-    """Our drop-ins as they are on the host, by path below the unit directory."""
-    found: dict[str, str] = {}
-    if not os.path.isdir(unit_dir):
-        return found
-    for folder in sorted(os.listdir(unit_dir)):
-        if _OUR_DIRS.fullmatch(folder) and os.path.isdir(os.path.join(unit_dir, folder)):
-            for name in sorted(os.listdir(os.path.join(unit_dir, folder))):
-                if name in OUR_FILES:
-                    text = Path(unit_dir, folder, name).read_text(
-                        encoding="utf-8", errors="replace"
-                    )
-                    found[f"{folder}/{name}"] = text
-    return found
-
-
 def read_applied(path: str = LIMITS_PATH) -> tuple[Limits, dict[str, Any]] | None:
     """The limits that were applied last, and the IO settings with them; None on a new host.
 
@@ -110,7 +93,7 @@ def read_applied(path: str = LIMITS_PATH) -> tuple[Limits, dict[str, Any]] | Non
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Ds01Error(
             f"cannot read the applied limits: {error}",
             path,
@@ -138,18 +121,29 @@ def _live(
     for key, _, _ in changes:
         setting = settings.get(key.name)
         wanted += assignments(key, setting.value if setting else None, site.devices)
+        wanted += _let_go(key, raw, site.devices)
         former += _former(key, raw, site.devices)
     return Live(unit, tuple(wanted), tuple(former), tuple(changes))
+
+
+def _let_go(key: Key, raw: Mapping[str, str], devices: Sequence[Device]) -> list[str]:
+    """Take a limit off the disks that it does not count for any more."""
+    stale = stale_devices(key, raw, devices)
+    # systemd clears its own list only; a disk that it has forgotten has to be named.
+    return [f"{key.setting}=/dev/block/{number} infinity" for number in stale]
 
 
 def _former(key: Key, raw: Mapping[str, str], devices: Sequence[Device]) -> list[str]:
     if not key.cgroup.startswith("io.max"):
         return assignments(key, kernel_value(key, raw), devices)
+    named = [
+        *devices,
+        *(Device(f"/dev/block/{number}", number) for number in stale_devices(key, raw, devices)),
+    ]
     lines = [f"{key.setting}="]
-    for device in devices:
+    for device in named:
         value = kernel_value(key, raw, device)
-        if value is not None:
-            lines.append(f"{key.setting}={device.node} {value}")
+        lines.append(f"{key.setting}={device.node} {'infinity' if value is None else value}")
     return lines
 
 
@@ -160,8 +154,28 @@ def _touches(unit: str, paths: Sequence[str]) -> bool:
     return stem in folders or any(f.endswith("-") and stem.startswith(f) for f in folders)
 
 
+def _asleep(unit: str, settings: Settings, site: Site, before: Site | None) -> Live:
+    """A slice that is loaded but does not run: it keeps what it once read until it is told."""
+    former = before.settings_of(unit) if before else None
+    return Live(
+        unit,
+        tuple(properties(settings, site.devices)),
+        tuple(properties(former or {}, site.devices)),
+        (),
+    )
+
+
+def _ours(unit: str, site: Site, known: frozenset[str]) -> tuple[Settings | None, bool]:
+    """What a slice shall have, None for somebody else's, and whether its group was removed."""
+    role = classify(unit)
+    kept = {*site.limits.groups, UNATTRIBUTED_GROUP}
+    gone = role.kind in ("group", "user") and role.group not in kept
+    return (None if gone and role.group not in known else site.settings_of(unit)), gone
+
+
 def _live_changes(
     site: Site,
+    before: Site | None,
     cgroups: Cgroups,
     units: Units,
     changed: Sequence[str],
@@ -171,33 +185,36 @@ def _live_changes(
     live: list[Live] = []
     warnings: list[str] = []
     for unit in sorted({*units.loaded_slices(), *cgroups.slices()}):
-        role = classify(unit)
-        settings = site.settings_of(unit)
-        gone = role.kind in ("group", "user") and role.group not in site.limits.groups
-        if settings is None or (gone and role.group not in known):
+        settings, gone = _ours(unit, site, known)
+        if settings is None:
             continue
         path = slice_path(unit)
-        if not cgroups.exists(path):
-            # Loaded but not running: it keeps what it once read until somebody tells it.
+        raw = cgroups.read(path, FILES) if cgroups.exists(path) else {}
+        if not raw:
             if _touches(unit, changed):
-                live.append(Live(unit, tuple(properties(settings, site.devices)), (), ()))
+                live.append(_asleep(unit, settings, site, before))
             continue
-        raw = cgroups.read(path, FILES)
         change = _live(site, unit, settings, raw, unsupported)
         if change:
             live.append(change)
             warnings += [f"{unit} {words}" for words in over_use(settings, raw)]
-        if gone and int(raw.get("pids.current", "0") or 0):
-            warnings.append(
-                f"{unit} still runs {raw['pids.current'].strip()} tasks of a removed group, "
-                "without limits of their own until they are started again"
-            )
-        elif role.kind == "user" and site.moved(role):
-            warnings.append(
-                f"{role.user} is no longer in group {role.group}: what runs in {unit} stays "
-                "there until it is created again"
-            )
+        warnings += _moved_or_gone(site, unit, gone, raw)
     return live, warnings
+
+
+def _moved_or_gone(site: Site, unit: str, gone: bool, raw: Mapping[str, str]) -> Iterator[str]:
+    role = classify(unit)
+    tasks = raw.get("pids.current", "0").strip()
+    if gone and tasks not in ("", "0"):
+        yield (
+            f"{unit} still runs {tasks} tasks of a removed group, "
+            "without limits of their own until they are started again"
+        )
+    elif role.kind == "user" and site.moved(role):
+        yield (
+            f"{role.user} is no longer in group {role.group}: what runs in {unit} stays "
+            "there until it is created again"
+        )
 
 
 def make_plan(
@@ -207,31 +224,23 @@ def make_plan(
     unsupported: frozenset[str] = frozenset(),
     formerly: Limits | None = None,
     unit_dir: str = UNIT_DIR,
+    unfinished: bool = False,
 ) -> Plan:
     """What must change so that files and kernel are as the limits say. Reads, changes nothing.
 
     :param formerly: the limits that were applied last; slices of groups that neither they nor a
         drop-in of ours knows are somebody else's and are left alone.
+    :param unfinished: the last run may have been killed between its files and its live values.
     :raises Ds01Error: a file with one of our names is not ours.
     """
     wanted, present = site.files(), present_files(unit_dir)
-    for path, text in present.items():
-        if MARKER not in text and text != wanted.get(path):
-            raise Ds01Error(
-                "a file with ds01's name was not written by ds01",
-                f"{unit_dir}/{path}",
-                "Rename it (it may sort before 60-) or remove it, then run again",
-            )
+    refuse_foreign(present, wanted, unit_dir)
     write = {path: text for path, text in wanted.items() if present.get(path) != text}
     remove = tuple(path for path in present if path not in wanted)
-    live, warnings = _live_changes(
-        site,
-        cgroups,
-        units,
-        [*write, *remove],
-        former_groups(present) | frozenset(formerly.groups if formerly else ()),
-        unsupported,
-    )
+    known = former_groups(present) | frozenset(formerly.groups if formerly else ())
+    changed = [*wanted, *remove] if unfinished else [*write, *remove]
+    before = replace(site, limits=formerly) if formerly else None
+    live, warnings = _live_changes(site, before, cgroups, units, changed, known, unsupported)
     return Plan(write, remove, tuple(live), (*site.notices(), *warnings))
 
 
@@ -253,64 +262,6 @@ def locked(path: str = LOCK_PATH) -> Iterator[None]:
         os.close(descriptor)
 
 
-class _Files:
-    """The drop-ins of one apply: staged, moved in, and back again when something fails."""
-
-    def __init__(self, unit_dir: str, plan: Plan) -> None:
-        self.root = Path(unit_dir)
-        self.plan = plan
-        self.before: dict[str, str | None] = {}
-        self.staged: list[Path] = []
-
-    def stage(self) -> None:
-        """Write all new texts beside their places, under names that systemd does not load."""
-        for left in self.root.glob("*.slice.d/.*-ds01-*.conf.new"):
-            left.unlink()
-        for path, text in self.plan.write.items():
-            target = self.root / path
-            target.parent.mkdir(mode=0o755, exist_ok=True)
-            aside = target.parent / f".{target.name}.new"
-            self.staged.append(aside)
-            aside.write_text(text, encoding="utf-8")
-            aside.chmod(0o644)
-        os.sync()
-
-    def switch(self) -> None:
-        """Move the staged texts in and the removed ones out."""
-        for path in (*self.plan.write, *self.plan.remove):
-            target = self.root / path
-            self.before[path] = target.read_text(encoding="utf-8") if target.exists() else None
-        for path in self.plan.write:
-            target = self.root / path
-            os.replace(target.parent / f".{target.name}.new", target)
-        for path in self.plan.remove:
-            (self.root / path).unlink(missing_ok=True)
-            self._tidy(self.root / path)
-        os.sync()
-
-    def back(self) -> None:
-        """Put the former drop-ins back."""
-        for aside in self.staged:
-            aside.unlink(missing_ok=True)
-        for path, text in self.before.items():
-            target = self.root / path
-            if text is None:
-                target.unlink(missing_ok=True)
-            else:
-                target.parent.mkdir(mode=0o755, exist_ok=True)
-                replace_file(str(target), text)
-                target.chmod(0o644)
-        for path in self.plan.write:
-            self._tidy(self.root / path)
-
-    @staticmethod
-    def _tidy(path: Path) -> None:
-        try:
-            path.parent.rmdir()
-        except OSError:
-            return
-
-
 def execute(
     plan: Plan,
     units: Units,
@@ -323,38 +274,80 @@ def execute(
 
     :param record: what ``limits.json`` shall say.
     :param fault: called with the name of each step, for tests that break it there.
-    :raises Ds01Error: a step failed; drop-ins and live values are what they were before.
+    :raises Ds01Error: a step failed; drop-ins, live values and the record are what they were
+        before, and the message says where they could not be.
     """
-    files = _Files(unit_dir, plan)
-    done: list[Live] = []
+    files = Switch(unit_dir, plan.write, plan.remove)
+    recorded = _bytes_of(limits_path)
+    tried: list[Live] = []
     try:
         files.stage()
         fault("staged")
-        files.switch()
+        files.move()
         fault("switched")
         for change in plan.live:
+            tried.append(change)
             units.set_properties(change.unit, change.wanted)
-            done.append(change)
             fault("live")
         write_record(record, limits_path)
         fault("recorded")
-    except Exception as error:
-        files.back()
-        for change in reversed(done):
+    except BaseException as error:
+        stuck = _take_back(files, tried, units, limits_path, recorded)
+        if not isinstance(error, Exception):
+            raise
+        raise _failure(error, stuck, unit_dir) from error
+
+
+def _bytes_of(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None
+
+
+def _take_back(
+    files: Switch, tried: Sequence[Live], units: Units, limits_path: str, recorded: bytes | None
+) -> list[str]:
+    """Undo a run as far as it goes: one thing that cannot be undone does not stop the rest.
+
+    :returns: what could not be undone, in words.
+    """
+    stuck = files.back()
+    for change in reversed(tried):
+        try:
             if change.former:
                 units.set_properties(change.unit, change.former)
-        raise Ds01Error(
-            f"the limits could not be applied: {error}",
+        except Exception as error:  # whatever the adapter raises
+            stuck.append(f"{change.unit}: {error}")
+    try:
+        if recorded is not None and _bytes_of(limits_path) != recorded:
+            replace_file(limits_path, recorded, 0o644)
+        elif recorded is None:
+            Path(limits_path).unlink(missing_ok=True)
+    except OSError as error:
+        stuck.append(f"{limits_path}: {error.strerror}")
+    return stuck
+
+
+def _failure(error: Exception, stuck: Sequence[str], unit_dir: str) -> Ds01Error:
+    if stuck:
+        return Ds01Error(
+            f"the limits could not be applied: {error}; and not taken back: {'; '.join(stuck)}",
             unit_dir,
-            "The old limits are in force again; mend the cause and run site.yml again",
-        ) from error
+            "Mend the cause and run site.yml again; until then the slices named here may have "
+            "either the old or the new limits",
+        )
+    return Ds01Error(
+        f"the limits could not be applied: {error}",
+        unit_dir,
+        "The old limits are in force again; mend the cause and run site.yml again",
+    )
 
 
 def write_record(record: Mapping[str, Any], path: str = LIMITS_PATH) -> None:
     """Write limits.json in one step, readable by everybody: limits are no secret."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    replace_file(path, render_record(record))
-    os.chmod(path, 0o644)
+    replace_file(path, render_record(record), 0o644)
 
 
 def render_record(record: Mapping[str, Any]) -> str:

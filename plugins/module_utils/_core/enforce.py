@@ -10,7 +10,7 @@ both shells over this.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,15 @@ from .apply import (
     execute,
     locked,
     make_plan,
-    present_files,
     read_applied,
     render_record,
     still_differing,
 )
+from .dropins import present_files, sweep
 from .errors import Ds01Error
 from .gather import Gathered, HostPort, IoSettings
 from .limits import Limits, to_json
-from .slices import UNIT_DIR, Site, shown_limits
+from .slices import UNIT_DIR, shown_limits
 
 
 @dataclass(frozen=True)
@@ -117,30 +117,49 @@ def _record(limits: Limits, io: IoSettings) -> dict[str, Any]:
     return {**to_json(limits), "io": io.to_json()}
 
 
+def _formerly(path: str) -> tuple[Limits | None, list[str]]:
+    """The limits applied last. A damaged record does not stop the run that writes it anew."""
+    try:
+        former = read_applied(path)
+    except Ds01Error as error:
+        return None, [f"{error.where}: {error.what}; the record is written anew"]
+    return (former[0] if former else None), []
+
+
+def _plan(found: Gathered, host: HostPort, former: Limits | None, units: str, stale: bool) -> Plan:
+    """The plan; what an adapter complains of becomes one message.
+
+    :param stale: limits.json does not say what shall be, so a run is due or was broken off.
+    """
+    try:
+        return make_plan(
+            found.site, host.cgroups, host.systemd, found.unsupported, former, units, stale
+        )
+    except Ds01Error:
+        raise
+    except Exception as error:  # the adapters have errors of their own
+        raise Ds01Error(
+            f"the host's slices cannot be read: {error}",
+            units,
+            "Nothing was changed; see whether systemd answers (systemctl status) and run again",
+        ) from error
+
+
 def look(found: Gathered, io: IoSettings, host: HostPort, paths: Paths) -> Outcome:
     """What a run would do. No effects.
 
-    :raises Ds01Error: the host's files are damaged or somebody else's.
+    :raises Ds01Error: the host's files are somebody else's, or systemd does not answer.
     """
-    former = read_applied(paths.limits)
+    former, damage = _formerly(paths.limits)
     site = found.site
-    plan = make_plan(
-        site,
-        host.cgroups,
-        host.systemd,
-        found.unsupported,
-        former[0] if former else None,
-        paths.units,
-    )
-    before: tuple[str, ...] = ()
-    if former:
-        before = tuple(shown_limits(Site(former[0], site.accounts, site.devices, site.now)))
+    path, text = Path(paths.limits), render_record(_record(site.limits, io))
+    recorded = not path.is_file() or path.read_bytes() != text.encode()
+    plan = _plan(found, host, former, paths.units, recorded)
+    before = tuple(shown_limits(replace(site, limits=former))) if former else ()
     present = present_files(paths.units)
-    text = render_record(_record(site.limits, io))
-    path = Path(paths.limits)
-    recorded = not path.exists() or path.read_text(encoding="utf-8") != text
     total = len({*present, *plan.write} - {*plan.remove})
-    return Outcome(plan, before, tuple(shown_limits(site)), present, total, recorded, plan.warnings)
+    warnings = (*damage, *plan.warnings)
+    return Outcome(plan, before, tuple(shown_limits(site)), present, total, recorded, warnings)
 
 
 def enforce(
@@ -161,12 +180,13 @@ def enforce(
     with locked(where.lock):
         outcome = look(found, io, host, where)
         if not outcome.changed:
+            sweep(where.units)
             return outcome
         record = _record(found.site.limits, io)
         execute(outcome.plan, host.systemd, record, where.units, where.limits, fault)
         late = still_differing(outcome.plan, found.site, host.cgroups, found.unsupported)
         late += _tell(outcome, source, where.events)
-        return Outcome(**{**vars(outcome), "warnings": (*outcome.warnings, *late)})
+        return replace(outcome, warnings=(*outcome.warnings, *late))
 
 
 def _tell(outcome: Outcome, source: str, path: str) -> list[str]:

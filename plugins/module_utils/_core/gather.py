@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -117,6 +117,21 @@ def _accounts(names: Sequence[str], host: HostPort) -> dict[str, Account]:
     return found
 
 
+def _twins(site: Site) -> Iterator[Problem]:
+    """Two overrides of one account (a short and a long directory name): which one counts?"""
+    first: dict[int, str] = {}
+    for name, account in site.accounts.items():
+        other = first.setdefault(account.uid, name)
+        if other != name:
+            yield Problem(
+                "error",
+                f"user_overrides.{other} and user_overrides.{name} are one account on this host "
+                f"({account.name}, uid {account.uid})",
+                site.limits.overrides[name].where,
+                "Keep one of them",
+            )
+
+
 def gather(limits: Limits, io: IoSettings, host: HostPort, now: datetime) -> Gathered:
     """Ask the host for what the limits need of it. Reads only.
 
@@ -142,6 +157,7 @@ def gather(limits: Limits, io: IoSettings, host: HostPort, now: datetime) -> Gat
         *host_problems(limits, facts),
         *check_host(limits, capacity, now),
         *check_users(limits, {name: site.group_of(name) for name in site.accounts}, now),
+        *_twins(site),
         *expired_overrides(limits, now),
     ]
     if io.devices and reasons:

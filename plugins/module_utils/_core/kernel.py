@@ -53,7 +53,7 @@ def _weight(text: str) -> int | None:
 
 def _io_max(text: str, field: str) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
-    for line in text.splitlines():
+    for line in filter(None, map(str.strip, text.splitlines())):
         number, *pairs = line.split()
         values = dict(pair.split("=", 1) for pair in pairs)
         found[number] = _max_or_int(values.get(field, "max"))
@@ -93,6 +93,16 @@ def wanted_value(key: Key, value: Any) -> Any:
     return value
 
 
+def stale_devices(key: Key, raw: Mapping[str, str], devices: Iterable[Device]) -> list[str]:
+    """``major:minor`` of disks that a limit no longer counts for and still holds in the kernel."""
+    name, _, field = key.cgroup.partition(":")
+    if name != "io.max":
+        return []
+    counted = {device.number for device in devices}
+    has = _io_max(raw.get(name, ""), field)
+    return sorted(n for n, value in has.items() if value is not None and n not in counted)
+
+
 def differing(
     settings: Settings,
     raw: Mapping[str, str],
@@ -112,9 +122,12 @@ def differing(
         setting = settings.get(key.name)
         wanted = wanted_value(key, setting.value if setting else None)
         if key.cgroup.startswith("io.max"):
-            has = [kernel_value(key, raw, disk) for disk in disks]
-            if any(value != wanted for value in has):
-                found.append((key, next(v for v in has if v != wanted), wanted))
+            wrong = [v for v in (kernel_value(key, raw, d) for d in disks) if v != wanted]
+            stale = stale_devices(key, raw, disks)
+            if wrong:
+                found.append((key, wrong[0], wanted))
+            elif stale:
+                found.append((key, kernel_value(key, raw, Device("", stale[0])), None))
             continue
         present = kernel_value(key, raw)
         if present != wanted:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from .keys import KEYS, SLICE_KEYS, Key
@@ -25,8 +26,10 @@ from .limits import (
     of_total,
     of_user,
     override_of,
+    same_account,
 )
 from .names import (
+    RESERVED_GROUPS,
     ROOT,
     UNATTRIBUTED,
     UNATTRIBUTED_GROUP,
@@ -36,6 +39,7 @@ from .names import (
     login_slice,
     user_slice,
 )
+from .units import plain_number
 
 UNIT_DIR = "/etc/systemd/system"
 MARKER = "# Managed by ds01.infra - changes are overwritten; edit the inventory instead."
@@ -80,7 +84,8 @@ def _per_device(key: Key) -> bool:
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    # systemd reads no exponents: a CPUQuota of 1.2e+06% would be ignored, and with it the limit.
+    return plain_number(value) if isinstance(value, float) else str(value)
 
 
 def assignments(key: Key, value: Any, devices: Iterable[Device]) -> list[str]:
@@ -114,7 +119,8 @@ def properties(settings: Settings, devices: Iterable[Device]) -> list[str]:
 
 
 def _drop_in(about: str, lines: Iterable[str]) -> str:
-    return "\n".join([MARKER, f"# {about}", "[Slice]", *lines, ""])
+    # A path with a line break in its name must not add a line of its own to the unit.
+    return "\n".join([MARKER, f"# {' '.join(about.split())}", "[Slice]", *lines, ""])
 
 
 def _base_drop_in(about: str, settings: Settings, devices: list[Device]) -> str:
@@ -169,7 +175,7 @@ class Site:
             files[f"{unit}.d/{USER_FILE}"] = _override_drop_in(
                 about, override.settings, of_group(self.limits, group), list(self.devices)
             )
-            if account:
+            if account and account.uid != 0:
                 files[f"{login_slice(account.uid)}.d/{USER_LOGIN_FILE}"] = _override_drop_in(
                     f"Login shells; override of {name}",
                     override.settings,
@@ -220,7 +226,7 @@ class Site:
             return of_total(self.limits)
         if role.kind == "group":
             return of_total(self.limits, role.group)
-        if role.kind == "user":
+        if role.kind == "user" and role.group not in RESERVED_GROUPS:
             return self._user_settings(role)
         if role.kind == "login":
             return self._login_settings(role.uid)
@@ -235,30 +241,52 @@ class Site:
             return of_user(self.limits, role.user, role.group, self.now)
         return of_group(self.limits, role.group)
 
+    @cached_property
+    def named(self) -> Mapping[str, str]:
+        """The group of every user whom the limits name, by the file's and the host's spelling."""
+        found: dict[str, str] = {}
+        members = (name for group in self.limits.groups.values() for name in group.members)
+        for name in (*members, *self.limits.overrides):
+            account = self.accounts.get(name)
+            for spelled in (name, account.name if account else name):
+                found.setdefault(spelled, self.group_of(name))
+        return found
+
+    @cached_property
+    def overridden(self) -> Mapping[int, str]:
+        """Names of the users with an override, by user id."""
+        return {account.uid: name for name, account in self.accounts.items()}
+
     def moved(self, role: SliceRole) -> bool:
         """Whether a user named in the limits now belongs to another group than this slice's."""
-        named = [n for group in self.limits.groups.values() for n in group.members]
-        for name in (*named, *self.limits.overrides):
-            account = self.accounts.get(name)
-            if role.user in (name, account.name if account else name):
-                return self.group_of(name) != role.group
-        return False
+        return self.named.get(role.user, role.group) != role.group
 
     def _login_settings(self, uid: int) -> Settings:
         if uid == 0:
             return {}
-        name = next((n for n, account in self.accounts.items() if account.uid == uid), None)
+        name = self.overridden.get(uid)
         user = name if name in self.limits.overrides else None
         return of_login(self.limits, user, self.now)
 
     def notices(self) -> list[str]:
-        """What the admin should know of users whom the limits name and the host does not."""
-        return [
-            f"user_overrides.{name} ({override.where}): the host has no account {name}; "
-            f"the override waits in group {self.group_of(name)}"
-            for name, override in self.limits.overrides.items()
-            if name not in self.accounts and not override.expired(self.now)
-        ]
+        """What the admin should know of users with an override and of their accounts."""
+        found = []
+        for name, override in self.limits.overrides.items():
+            account = self.accounts.get(name)
+            place = f"user_overrides.{name} ({override.where})"
+            if override.expired(self.now):
+                continue
+            if account is None:
+                found.append(
+                    f"{place}: the host has no account {name}; "
+                    f"the override waits in group {self.group_of(name)}"
+                )
+            elif not same_account(account.name, name):
+                found.append(
+                    f"{place}: the host spells this account {account.name}; write it so, "
+                    "in members too, or its group may be another than you mean"
+                )
+        return found
 
 
 def _slice_only(settings: Settings) -> Settings:
