@@ -45,7 +45,7 @@ def read_tree(
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise problem(
-            f"the character {error.character!a} cannot stand in YAML",
+            f"the character {chr(error.character)!a} cannot stand in YAML",
             f"{shown}:{line}",
             "Remove it; it may have come along with a copy and paste",
         ) from error
