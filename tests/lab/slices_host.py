@@ -25,7 +25,15 @@ INVENTORY = REPO / "inventories/lab/hosts.yml"
 LIMITS = REPO / "inventories/lab/limits.yml"
 BAKER = "h.baker@hertie-school.lan"
 # What the kernel says of a slice's limits; io.weight has no effect on the lab's disk but is kept.
-NUMBERS = ("cpu.max", "cpu.weight", "memory.max", "memory.high", "memory.swap.max", "pids.max", "io.max")
+NUMBERS = (
+    "cpu.max",
+    "cpu.weight",
+    "memory.max",
+    "memory.high",
+    "memory.swap.max",
+    "pids.max",
+    "io.max",
+)
 # busybox has no daemon of its own: every container is a shell or a sleep.
 IMAGE = "lab/base"
 
@@ -42,11 +50,18 @@ class Slices:
 
     def play(self, *options: str, limits: Path = LIMITS, fails: bool = False) -> str:
         """Run site.yml's slices role; returns what it printed."""
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(INVENTORY),
-                str(REPO / "playbooks/site.yml"), "--tags", "slices",
-                "-e", f"slices_limits_file={limits}", *options]
-        done = subprocess.run(argv, cwd=REPO, capture_output=True, text=True, check=False,
-                              stdin=subprocess.DEVNULL, timeout=600, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
+        playbook = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(INVENTORY)]
+        playbook += [str(REPO / "playbooks/site.yml"), "--tags", "slices"]
+        done = subprocess.run(
+            [*playbook, "-e", f"slices_limits_file={limits}", *options],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=600,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        )
         output = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, output
         return " ".join(output.split())
@@ -58,7 +73,9 @@ class Slices:
             path.write_text(yaml.safe_dump(limits, sort_keys=False), encoding="utf-8")
             return self.play(*options, limits=path, fails=fails)
 
-    def play_changed(self, overrides: dict[str, dict[str, str]], *options: str, fails: bool = False) -> str:
+    def play_changed(
+        self, overrides: dict[str, dict[str, str]], *options: str, fails: bool = False
+    ) -> str:
         """Run it with overrides beside the worked example's."""
         limits = copy.deepcopy(self.limits)
         for user, values in overrides.items():
@@ -77,7 +94,9 @@ class Slices:
     def start(self, name: str, unit: str, *command: str) -> int:
         """Start a container in a slice, as root at the engine; returns its first process."""
         self.names.add(name)
-        words = shlex.join(["docker", "run", "-d", "--name", name, "--cgroup-parent", unit, IMAGE, *command])
+        words = shlex.join(
+            ["docker", "run", "-d", "--name", name, "--cgroup-parent", unit, IMAGE, *command]
+        )
         self.lab.run(f"docker rm -f {name} >/dev/null 2>&1; {words}", timeout=120)
         return self.pid(name)
 
@@ -109,7 +128,9 @@ class Slices:
     def numbers(self, unit: str) -> dict[str, str]:
         """All limits of a slice as the kernel has them."""
         folder = shlex.quote(self.path(unit))
-        text = self.lab.run(f"cd {folder} && grep -H . {' '.join(NUMBERS)} 2>/dev/null", check=False).stdout
+        text = self.lab.run(
+            f"cd {folder} && grep -H . {' '.join(NUMBERS)} 2>/dev/null", check=False
+        ).stdout
         return dict(line.split(":", 1) for line in text.splitlines())
 
     def numbers_of_group(self, group: str) -> dict[str, str]:
@@ -121,22 +142,31 @@ class Slices:
     def cgroup_tree_pids(self, unit: str) -> list[int]:
         """Every process below a slice."""
         folder = shlex.quote(self.path(unit))
-        return [int(pid) for pid in self.lab.run(f"cat $(find {folder} -name cgroup.procs)").stdout.split()]
+        return [
+            int(pid)
+            for pid in self.lab.run(f"cat $(find {folder} -name cgroup.procs)").stdout.split()
+        ]
 
     def drop_ins(self) -> str:
         """Names, contents and times of every drop-in of ours."""
-        return self.lab.run("cd /etc/systemd/system && find . -path './*.slice.d/*' -type f | sort | "
-                            "xargs -d '\\n' stat -c '%n %Y %i'; cat /etc/ds01/limits.json | sha256sum").stdout
+        return self.lab.run(
+            "cd /etc/systemd/system && find . -path './*.slice.d/*' -type f | sort | "
+            "xargs -d '\\n' stat -c '%n %Y %i'; cat /etc/ds01/limits.json | sha256sum"
+        ).stdout
 
     def reloads(self) -> int:
         """How often systemd has been told to reload since boot."""
-        text = self.lab.run("journalctl -b --no-pager -o cat _PID=1 | grep -c -i '^reloading' || true").stdout
+        text = self.lab.run(
+            "journalctl -b --no-pager -o cat _PID=1 | grep -c -i '^reloading' || true"
+        ).stdout
         return int(text)
 
     def cpu_share(self, unit: str, seconds: int) -> float:
         """CPUs that a slice used over some seconds."""
         read = f"grep usage_usec {shlex.quote(self.path(unit) + '/cpu.stat')}; cut -d' ' -f1 /proc/uptime"
-        lines = self.lab.run(f"{read}; sleep {seconds}; {read}", timeout=seconds + 60).stdout.split()
+        lines = self.lab.run(
+            f"{read}; sleep {seconds}; {read}", timeout=seconds + 60
+        ).stdout.split()
         used, elapsed = int(lines[4]) - int(lines[1]), float(lines[5]) - float(lines[2])
         return used / 1e6 / elapsed
 
@@ -144,8 +174,8 @@ class Slices:
         """Bytes per second of a container that writes past the page cache."""
         dd = f"time -p dd if=/dev/zero of=/out bs=1M count={mebibytes} oflag=direct"
         self.names.add("writer")
-        words = shlex.join(["docker", "run", "--name", "writer", "--cgroup-parent", unit, IMAGE, "sh", "-c", dd])
-        lines = self.lab.run(f"{words} 2>&1", timeout=300).stdout.split()
+        run = ["docker", "run", "--name", "writer", "--cgroup-parent", unit, IMAGE, "sh", "-c", dd]
+        lines = self.lab.run(f"{shlex.join(run)} 2>&1", timeout=300).stdout.split()
         seconds = float(lines[lines.index("real") + 1])
         return mebibytes * 1024**2 / seconds
 
@@ -153,15 +183,23 @@ class Slices:
 
     def watch(self, unit: str, name: str) -> str:
         """Have the guest note when a cgroup file changes; returns where it will be noted."""
-        file, note = shlex.quote(f"{self.path(unit)}/{name}"), f"/run/lab-watch-{time.monotonic_ns()}"
-        loop = f'old=$(cat {file}); while [ "$(cat {file})" = "$old" ]; do sleep 0.05; done; date +%s.%N > {note}'
+        file, note = (
+            shlex.quote(f"{self.path(unit)}/{name}"),
+            f"/run/lab-watch-{time.monotonic_ns()}",
+        )
+        loop = f'old=$(cat {file}); while [ "$(cat {file})" = "$old" ]; do sleep 0.05; done; '
+        loop += f"date +%s.%N > {note}"
         self.lab.run(f"systemd-run --quiet --collect timeout 300 sh -c {shlex.quote(loop)}")
         return note
 
     def delay(self, note: str, drop_in: str) -> float:
         """Seconds from a drop-in's writing to what ``watch`` noted."""
-        self.wait_for(lambda: self.lab.run(f"test -s {note}", check=False).rc == 0, "the change was seen")
-        seen, written = self.lab.run(f"cat {note}; stat -c %.9Y {shlex.quote(drop_in)}").stdout.split()
+        self.wait_for(
+            lambda: self.lab.run(f"test -s {note}", check=False).rc == 0, "the change was seen"
+        )
+        seen, written = self.lab.run(
+            f"cat {note}; stat -c %.9Y {shlex.quote(drop_in)}"
+        ).stdout.split()
         return float(seen) - float(written)
 
     def guest_time(self, seconds_ahead: int) -> str:
@@ -171,7 +209,9 @@ class Slices:
 
     def wait_until(self, moment: str) -> None:
         """Wait until the guest's clock has passed a moment."""
-        self.lab.run(f"while [ $(date +%s) -le $(date -d {moment} +%s) ]; do sleep 1; done", timeout=200)
+        self.lab.run(
+            f"while [ $(date +%s) -le $(date -d {moment} +%s) ]; do sleep 1; done", timeout=200
+        )
 
     @staticmethod
     def wait_for(condition: Callable[[], bool], what: str, seconds: int = 60) -> None:

@@ -34,7 +34,9 @@ def no_leftovers(slices: Slices) -> Iterator[None]:
 
 def test_a_fork_bomb_stops_at_tasks_max(slices: Slices) -> None:
     slices.start("bomb", STUDENT, "sh", "-c", "while :; do sleep 300 & done")
-    slices.wait_for(lambda: int(slices.cgroup(STUDENT, "pids.events").split()[1]) > 0, "forks are refused")
+    slices.wait_for(
+        lambda: int(slices.cgroup(STUDENT, "pids.events").split()[1]) > 0, "forks are refused"
+    )
     assert slices.cgroup(STUDENT, "pids.max") == "128"
     assert int(slices.cgroup(STUDENT, "pids.current")) <= 128
     assert slices.lab.run("true", as_user="carol").rc == 0
@@ -86,7 +88,9 @@ def test_a_directory_name_has_her_own_slice(slices: Slices) -> None:
     assert slices.pid("carols") not in procs
 
 
-def test_a_raised_limit_is_live_without_reload_and_the_container_keeps_its_pid(slices: Slices) -> None:
+def test_a_raised_limit_is_live_without_reload_and_the_container_keeps_its_pid(
+    slices: Slices,
+) -> None:
     pid = slices.start("alices", STUDENT, "sleep", "600")
     reloads = slices.reloads()
     watch = slices.watch(STUDENT, "memory.max")
@@ -120,15 +124,18 @@ def test_a_removed_override_key_and_group_leave_the_host(slices: Slices) -> None
     assert slices.cgroup(STUDENT, "memory.max") == str(256 * MIB)
     assert slices.cgroup(STUDENT, "cpu.max").split()[0] == "max"
     assert slices.cgroup(admin, "pids.max") == "max"
-    left = slices.lab.run("ls -d /etc/systemd/system/ds01-admin* /etc/systemd/system/ds01-student-alice*",
-                          check=False)
+    left = slices.lab.run(
+        "ls -d /etc/systemd/system/ds01-admin* /etc/systemd/system/ds01-student-alice*", check=False
+    )
     assert left.stdout == ""
     assert "tasks of a removed group" in output
 
 
 def test_a_limit_below_present_use_is_warned_of_in_the_diff(slices: Slices) -> None:
     slices.start("alices", STUDENT, "sh", "-c", "for i in $(seq 40); do sleep 600 & done; wait")
-    slices.wait_for(lambda: int(slices.cgroup(STUDENT, "pids.current")) > 40, "forty sleepers are up")
+    slices.wait_for(
+        lambda: int(slices.cgroup(STUDENT, "pids.current")) > 40, "forty sleepers are up"
+    )
     output = slices.play_changed({"alice": {"tasks_max": "20"}}, "--check", "--diff")
     assert f"{STUDENT} uses 4" in output
     assert "above the new tasks_max 20" in output
@@ -138,7 +145,9 @@ def test_a_limit_below_present_use_is_warned_of_in_the_diff(slices: Slices) -> N
 def test_limits_above_the_host_are_refused_and_the_old_ones_hold(slices: Slices) -> None:
     slices.start("alices", STUDENT, "sleep", "600")
     before = slices.numbers(STUDENT), slices.drop_ins()
-    output = slices.play_changed({"alice": {"memory_max": "64g"}, "bob": {"tasks_max": "99"}}, fails=True)
+    output = slices.play_changed(
+        {"alice": {"memory_max": "64g"}, "bob": {"tasks_max": "99"}}, fails=True
+    )
     assert "user_overrides.alice.memory_max: 64 GiB is above the host" in output
     assert (slices.numbers(STUDENT), slices.drop_ins()) == before
 
@@ -187,13 +196,20 @@ def test_all_numbers_are_the_same_after_a_reboot(slices: Slices) -> None:
         for number, unit in enumerate(units):
             slices.start(f"life{number}", unit, "sleep", "600")
         slices.lab.run("true", as_user="alice")
-        everything = [*units, "ds01.slice", "ds01-student.slice", "ds01-researcher.slice", "user-1001.slice"]
+        everything = [
+            *units,
+            "ds01.slice",
+            "ds01-student.slice",
+            "ds01-researcher.slice",
+            "user-1001.slice",
+        ]
         found = {unit: slices.numbers(unit) for unit in everything}
         slices.remove_containers()
         return found
 
     before = look()
     slices.lab.reboot()
-    slices.wait_for(lambda: slices.lab.run("docker info", check=False).rc == 0, "the engine is back", seconds=120)
+    engine = "docker info"
+    slices.wait_for(lambda: slices.lab.run(engine, check=False).rc == 0, "the engine is back", 120)
     assert look() == before
     assert before[STUDENT]["memory.max"] == str(400 * MIB)
