@@ -90,7 +90,8 @@ def test_a_changed_line_changes_the_digest(collection: Path) -> None:
 
 def test_the_unpacked_runtime_runs_by_itself(collection: Path, tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(_tar(MAKER.runtime_payload(str(collection))))) as archive:
-        archive.extractall(tmp_path / "out", filter="data")
+        # Our own archive: Debian 12's Python has no extraction filters yet.
+        archive.extractall(tmp_path / "out")
     shutil.rmtree(collection)
     done = subprocess.run(
         [sys.executable, "-m", "ds01", "doctor", "--self"],
