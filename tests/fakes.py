@@ -270,6 +270,9 @@ class FakeHost:
     def find_account(self, name: str) -> HostAccount | None:
         return self.accounts.get(name)
 
+    def io_paths(self) -> tuple[str, ...]:
+        return ("/var/lib/docker", "/home")
+
     def disk(self, node_or_path: str, is_node: bool) -> tuple[Any, str]:
         node = node_or_path if is_node else next(iter(self.disks))
         if node not in self.disks:

@@ -42,11 +42,11 @@ options:
   io_paths:
     description:
       - Paths whose disks the IO limits count for.
+      - With none, the engine's data (C(data-root) in its C(daemon.json), else C(/var/lib/docker)),
+        C(/home), and every directory that holds the home of a local account.
     type: list
     elements: path
-    default:
-      - /var/lib/docker
-      - /home
+    default: []
   preflight_only:
     description:
       - Only compare the limits with what the host has and can enforce; change nothing.
@@ -104,11 +104,7 @@ def main() -> None:
         argument_spec={
             "limits": {"type": "dict", "required": True},
             "io_devices": {"type": "list", "elements": "path", "default": []},
-            "io_paths": {
-                "type": "list",
-                "elements": "path",
-                "default": list(gather.DEFAULT_IO_PATHS),
-            },
+            "io_paths": {"type": "list", "elements": "path", "default": []},
             "preflight_only": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

@@ -12,7 +12,7 @@ from typing import Any
 
 from ds01.core.apply import LIMITS_PATH, read_applied
 from ds01.core.errors import Ds01Error, InputError, Problem
-from ds01.core.gather import HostPort, IoSettings
+from ds01.core.gather import HostPort, IoSettings, find_disks
 from ds01.core.limits import Limits, from_json
 from ds01.core.slices import Device
 
@@ -74,13 +74,8 @@ def _from_record(path: str) -> Limits:
 
 def devices(io: IoSettings, host: HostPort) -> list[Device]:
     """The disks that IO limits count for; those that cannot be found are left out."""
-    named = [(node, True) for node in io.devices] or [(path, False) for path in io.paths]
-    found = {}
-    for name, is_node in named:
-        disk, _reason = host.disk(name, is_node)
-        if disk is not None:
-            found[disk.number] = Device(disk.node, disk.number)
-    return list(found.values())
+    disks, _reasons = find_disks(io, host)
+    return [Device(disk.node, disk.number) for disk in disks.values()]
 
 
 def present(path: str = LIMITS_PATH) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -16,8 +16,6 @@ from .checks import Capacity, check_host, check_users
 from .errors import InputError, Problem
 from .limits import Limits, expired_overrides
 from .slices import Account, Device, Site
-
-DEFAULT_IO_PATHS = ("/var/lib/docker", "/home")
 
 
 class CgroupFacts(Cgroups, Protocol):
@@ -45,6 +43,7 @@ class HostPort(Protocol):
     def systemd(self) -> SystemdFacts: ...
     def find_account(self, name: str) -> Any: ...
     def disk(self, node_or_path: str, is_node: bool) -> tuple[Any, str]: ...
+    def io_paths(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True)
@@ -79,24 +78,26 @@ class IoSettings:
     """Which disks IO limits count for.
 
     :param devices: nodes given by the inventory; with any of them the paths are not looked at.
-    :param paths: paths whose disks count: the engine's data and the homes.
+    :param paths: paths whose disks count; none: where the engine's data and the homes live now.
     """
 
     devices: tuple[str, ...] = ()
-    paths: tuple[str, ...] = field(default=DEFAULT_IO_PATHS)
+    paths: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> IoSettings:
         """From limits.json or a module's parameters."""
-        return cls(tuple(data.get("devices") or ()), tuple(data.get("paths") or DEFAULT_IO_PATHS))
+        return cls(tuple(data.get("devices") or ()), tuple(data.get("paths") or ()))
 
     def to_json(self) -> dict[str, list[str]]:
         """For limits.json."""
         return {"devices": list(self.devices), "paths": list(self.paths)}
 
 
-def _disks(io: IoSettings, host: HostPort) -> tuple[dict[str, Any], list[str]]:
-    named = [(node, True) for node in io.devices] or [(path, False) for path in io.paths]
+def find_disks(io: IoSettings, host: HostPort) -> tuple[dict[str, Any], list[str]]:
+    """The disks that IO limits count for, by ``major:minor``, and why a path has none."""
+    paths = io.paths or host.io_paths()
+    named = [(node, True) for node in io.devices] or [(path, False) for path in paths]
     found: dict[str, Any] = {}
     reasons: list[str] = []
     for name, is_node in named:
@@ -137,7 +138,7 @@ def gather(limits: Limits, io: IoSettings, host: HostPort, now: datetime) -> Gat
 
     :param now: local time with its offset.
     """
-    disks, reasons = _disks(io, host)
+    disks, reasons = find_disks(io, host)
     devices = tuple(Device(disk.node, disk.number) for disk in disks.values())
     cgroups = host.cgroups
     facts = HostFacts(

@@ -41,6 +41,15 @@ def find_uid(uid: int) -> HostAccount | None:
         return None
 
 
+def home_parents() -> list[str]:
+    """Directories that hold the homes of people's accounts, as far as accounts enumerate.
+
+    People's user ids start at 1000 (login.defs(5), UID_MIN); the ids from 65534 on are nobody's.
+    """
+    parents = {os.path.dirname(e.pw_dir) for e in pwd.getpwall() if 1000 <= e.pw_uid < 65534}
+    return sorted(parent for parent in parents if parent != "/" and os.path.isdir(parent))
+
+
 def _with_groups(entry: pwd.struct_passwd) -> HostAccount:
     names = []
     for gid in os.getgrouplist(entry.pw_name, entry.pw_gid):

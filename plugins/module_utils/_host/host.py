@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
+import json
+
 from . import accounts, blockdev
 from .cgroupfs import CgroupFs
 from .systemd import Systemd
+
+DAEMON_JSON = "/etc/docker/daemon.json"
+ENGINE_DATA = "/var/lib/docker"
+HOMES = "/home"
 
 
 class Host:
@@ -32,3 +38,17 @@ class Host:
             return find(node_or_path), ""
         except (blockdev.NoDisk, OSError) as error:
             return None, str(error)
+
+    def io_paths(self) -> tuple[str, ...]:
+        """Where the engine's data and the homes live: the paths whose disks IO limits count for."""
+        return tuple(dict.fromkeys([_engine_data(), HOMES, *accounts.home_parents()]))
+
+
+def _engine_data(path: str = DAEMON_JSON) -> str:
+    """The engine's data-root (dockerd(8)); a file that dockerd could not read names none."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            root = json.load(stream).get("data-root")
+    except (OSError, ValueError, AttributeError):
+        return ENGINE_DATA
+    return root if isinstance(root, str) and root.startswith("/") else ENGINE_DATA

@@ -117,6 +117,9 @@ class FakeHost:
     def find_account(self, name: str) -> Account | None:
         return self.accounts.get(name)
 
+    def io_paths(self) -> tuple[str, ...]:
+        return ("/var/lib/docker", "/home")
+
     def disk(self, node_or_path: str, is_node: bool) -> tuple[Disk | None, str]:
         return Disk("/dev/vda", "254:0", "bfq"), ""
 
