@@ -16,7 +16,7 @@ description:
     anything on the host reloads; or it stops and names them.
   - Nobody gets a node here that he does not have. A node counts only if it is a bind mount of the host's
     devtmpfs (as the kernel's mountinfo says) and the kernel lets the container's cgroup use it now.
-  - The permission lasts until the host goes down. Leftovers for containers that are gone are removed.
+  - systemd forgets the permission together with the scope, when the container stops.
 options:
   policy:
     description:
@@ -72,11 +72,6 @@ protected:
       name: training
       scope: docker-4f0c3a5e.scope
       nodes: [/dev/nvidia0, /dev/nvidiactl]
-forgotten:
-  description: Scopes of ended containers whose leftovers were removed.
-  returned: always
-  type: list
-  elements: str
 """
 
 import glob
@@ -88,7 +83,6 @@ from ..module_utils import _engine_shell as shell
 from ..module_utils._host.gpuguard import (
     AtRisk,
     GpuGuard,
-    forget_ended,
     scopes,
 )
 
@@ -133,7 +127,6 @@ def guard(module: AnsibleModule) -> dict[str, Any]:
         stop(module, risks, "a daemon-reload would take the GPU from running containers")
     if unknown := [risk for risk in risks if risk.unknown]:
         stop(module, unknown, "containers have GPU nodes and the kernel cannot be asked about them")
-    forgotten: list[str] = []
     if not module.check_mode:
         for risk in risks:
             if guardian.protect(risk):
@@ -141,11 +134,9 @@ def guard(module: AnsibleModule) -> dict[str, Any]:
         if risks:
             protected = [risk.as_dict() for risk in risks]
             shell.record("gpu.legacy_protected", "ds01_gpu_guard", {"containers": protected})
-        forgotten = forget_ended(cgroups=[f"docker-{found}.scope" for found, _pid in scopes()])
     return {
         "changed": bool(risks),
         "protected": [risk.as_dict() for risk in risks],
-        "forgotten": forgotten,
         "diff": diff(risks),
     }
 

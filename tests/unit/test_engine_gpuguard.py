@@ -181,26 +181,6 @@ def test_a_frozen_or_vanished_cgroup_gives_no_answer(tmp_path: Path) -> None:
     assert not (tmp_path / "cgroup.procs").exists()
 
 
-def test_leftovers_of_ended_containers_go_and_those_of_others_stay(tmp_path: Path) -> None:
-    alive = f"docker-{'a' * 64}.scope"
-    for scope in (SCOPE, alive):
-        (tmp_path / f"{scope}.d").mkdir()
-        (tmp_path / f"{scope}.d" / "50-DeviceAllow.conf").touch()
-    (tmp_path / "docker-x.scope.d").mkdir()
-    (tmp_path / "docker-x.scope.d" / "50-DeviceAllow.conf").touch()
-    assert gpuguard.forget_ended(str(tmp_path), [alive]) == [SCOPE]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{alive}.d", "docker-x.scope.d"]
-
-
-def test_another_setting_of_an_ended_scope_stays(tmp_path: Path) -> None:
-    folder = tmp_path / f"{SCOPE}.d"
-    folder.mkdir()
-    (folder / "50-DeviceAllow.conf").touch()
-    (folder / "50-MemoryMax.conf").touch()
-    assert gpuguard.forget_ended(str(tmp_path)) == [SCOPE]
-    assert [path.name for path in folder.iterdir()] == ["50-MemoryMax.conf"]
-
-
 def test_scopes_are_found_without_the_engine(tmp_path: Path) -> None:
     inner = tmp_path / "ds01.slice" / SCOPE / "inner"
     inner.mkdir(parents=True)

@@ -18,7 +18,6 @@ given a node here that he does not have already.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import select
@@ -33,7 +32,6 @@ from .engine_host import Runner
 _PROBE_SECONDS = 5.0
 _NVIDIA = re.compile(r"/nvidia[a-z0-9_-]*|/nvidia-caps/nvidia-cap[0-9]+")
 _SCOPE = re.compile(r"docker-[0-9a-f]{64}\.scope")
-CONTROL_DIR = "/run/systemd/system.control"
 
 
 @dataclass(frozen=True, order=True)
@@ -266,7 +264,7 @@ class GpuGuard:
         return parse_filter(self._run(command)[1])
 
     def protect(self, risk: AtRisk) -> list[Node]:
-        """Tell systemd about a container's nodes, until the scope or the host goes down.
+        """Tell systemd about a container's nodes. It forgets them together with the scope.
 
         :return: the nodes that are still not allowed afterwards; empty means that it worked.
         """
@@ -283,30 +281,6 @@ class GpuGuard:
             for node in risk.nodes
             if node.device not in known or not self._probe(directory, self._dev + node.path)
         ]
-
-
-def forget_ended(control: str = CONTROL_DIR, cgroups: Iterable[str] = ()) -> list[str]:
-    """Remove what :meth:`GpuGuard.protect` left for containers that are gone.
-
-    :param control: where ``systemctl set-property --runtime`` keeps its files.
-    :param cgroups: scopes that exist.
-    :return: the scopes whose leftovers were removed.
-    """
-    alive = set(cgroups)
-    removed = []
-    for folder in sorted(Path(control).glob("docker-*.scope.d")):
-        scope = folder.name.removesuffix(".d")
-        leftover = folder / "50-DeviceAllow.conf"
-        if scope in alive or not _SCOPE.fullmatch(scope) or not leftover.exists():
-            continue
-        leftover.unlink()
-        try:
-            folder.rmdir()
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise
-        removed.append(scope)
-    return removed
 
 
 def scopes(root: str = "/sys/fs/cgroup") -> list[tuple[str, int]]:
