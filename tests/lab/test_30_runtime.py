@@ -162,9 +162,12 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _play(playbook: Path, *options: str, collections: Path = REPO / ".cache/collections") -> str:
-    program = Path(sys.executable).parent / "ansible-playbook"
+    return _ansible("ansible-playbook", str(playbook), *options, collections=collections)
+
+
+def _ansible(program: str, *options: str, collections: Path = REPO / ".cache/collections") -> str:
     done = subprocess.run(
-        [str(program), "-i", str(INVENTORY), str(playbook), *options],
+        [str(Path(sys.executable).parent / program), "-i", str(INVENTORY), *options],
         cwd=REPO,
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
@@ -213,6 +216,23 @@ def test_a_user_sees_his_limits_beside_the_kernels_without_root(lab: Lab) -> Non
 def test_events_are_not_for_every_user(lab: Lab) -> None:
     assert lab.run("ds01 events", as_user="alice", check=False).rc == 4
     assert lab.run("stat -c '%a %U:%G' /var/log/ds01/events.jsonl").stdout.strip() == "640 root:adm"
+
+
+def test_a_play_can_record_an_event_of_its_own(lab: Lab) -> None:
+    arguments = {
+        "event_type": "storage.disk_replaced",
+        "user": "alice",
+        "details": {"note": "a\nb"},
+    }
+    call = ("ds01_hosts", "-b", "-m", "ds01.infra.ds01_event", "-a", json.dumps(arguments))
+    read = "ds01 events --type storage.disk_replaced --user alice --json"
+    before = len(lab.run(read).stdout.splitlines())
+    _ansible("ansible", *call, "--check")
+    assert len(lab.run(read).stdout.splitlines()) == before
+    _ansible("ansible", *call)
+    events = [json.loads(line) for line in lab.run(read).stdout.splitlines()]
+    assert len(events) == before + 1
+    assert (events[-1]["source"], events[-1]["details"]) == ("ansible", {"note": "a\nb"})
 
 
 def test_the_manual_page_is_found(lab: Lab) -> None:

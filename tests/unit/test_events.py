@@ -106,8 +106,9 @@ def test_line_breaks_control_characters_and_broken_utf8_never_reach_the_file() -
         {f"key{n}": "v" * 200 for n in range(3_000)},
         {"deep": {"a": [{"b": ["y" * 3000] * 50}] * 50}},
         {"k" * 90_000: 1},
+        {"huge": 1 << 200_000},
     ],
-    ids=["long", "long-escaped", "many", "many-keys", "deep", "long-key"],
+    ids=["long", "long-escaped", "many", "many-keys", "deep", "long-key", "huge-number"],
 )
 def test_too_long_details_are_cut_with_a_mark_and_stay_json(details: dict[str, Any]) -> None:
     line = encode(_event(details=details))

@@ -336,8 +336,11 @@ def _text(value: str, limit: int | None) -> str:
 
 def _plain(value: Any, string_max: int | None, items_max: int | None, depth: int) -> Any:
     """The value as JSON can hold it, strings and collections cut to the given sizes."""
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        # Wider than most readers' integers, and without a bound on its length.
+        return value if -(2**63) <= value < 2**64 else _text(hex(value), string_max)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if depth > _DEPTH_MAX or not isinstance(value, (Mapping, list, tuple, set, frozenset)):
