@@ -64,7 +64,7 @@ def parsed(line: str) -> tuple[str, str]:
 
     :raises Refused: systemd would refuse it, or in a drop-in ignore it.
     """
-    setting, _, value = line.partition("=")
+    setting, _unused, value = line.partition("=")
     if setting in _IO:
         pattern = r"|/dev/[!-~]+ (infinity|[0-9]{1,19})"
     elif setting in _PLAIN:
@@ -189,7 +189,7 @@ class FakeSystemd:
 
     def kernel(self, unit: str) -> dict[str, str]:
         """The limits of a slice as the kernel shows them."""
-        files = [*(file for _, file in _PLAIN.values()), "io.max"]
+        files = [*(file for _unused, file in _PLAIN.values()), "io.max"]
         return {name: (self.folder(unit) / name).read_text().strip() for name in files}
 
     def _write(self, unit: str, name: str, text: str) -> None:
@@ -197,7 +197,7 @@ class FakeSystemd:
 
     def _realize(self, unit: str) -> None:
         context = self.contexts[unit]
-        for setting, (_, name) in _PLAIN.items():
+        for setting, (_unused, name) in _PLAIN.items():
             self._write(unit, name, _shown(name, context.plain.get(setting, "")))
         present = self.folder(unit) / "io.max"
         limits = _io_lines(present.read_text() if present.exists() else "")

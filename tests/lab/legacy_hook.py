@@ -95,7 +95,7 @@ def load(program: bytes) -> int:
 def attached(cgroup: int) -> list[int]:
     ids = (ctypes.c_uint32 * 16)()
     attributes = struct.pack("<IIIIQI", cgroup, BPF_CGROUP_DEVICE, 0, 0, ctypes.addressof(ids), 16)
-    _, answer = bpf(BPF_PROG_QUERY, "list the cgroup's device programs", attributes)
+    _unused, answer = bpf(BPF_PROG_QUERY, "list the cgroup's device programs", attributes)
     return list(ids[: struct.unpack_from("<I", answer, 24)[0]])
 
 
@@ -106,7 +106,9 @@ def replace_program(cgroup_directory: str) -> None:
     attach = struct.pack("<IIII", cgroup, new, BPF_CGROUP_DEVICE, BPF_F_ALLOW_MULTI)
     bpf(BPF_PROG_ATTACH, "attach", attach)
     for program in old:
-        descriptor, _ = bpf(BPF_PROG_GET_FD_BY_ID, "open a program", struct.pack("<I", program))
+        descriptor, _unused = bpf(
+            BPF_PROG_GET_FD_BY_ID, "open a program", struct.pack("<I", program)
+        )
         detach = struct.pack("<IIII", cgroup, descriptor, BPF_CGROUP_DEVICE, 0)
         bpf(BPF_PROG_DETACH, "detach", detach)
 

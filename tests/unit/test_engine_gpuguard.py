@@ -99,7 +99,7 @@ def guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Systemd,
     (process / "mountinfo").write_text(mount("/nvidia0", "/dev/nvidia0"))
     (process / "cgroup").write_text(CGROUP)
     node = Node("/nvidia0", 195, 0)
-    monkeypatch.setattr(GpuGuard, "_stat", lambda _self, roots: [node for _ in roots])
+    monkeypatch.setattr(GpuGuard, "_stat", lambda _self, roots: [node for _unused in roots])
     return lambda systemd, probe: GpuGuard(systemd.run, probe, proc=str(tmp_path))
 
 

@@ -66,7 +66,7 @@ def site() -> Limits:
 
 
 def values(limits: Limits, user: str, *unix_groups: str) -> dict[str, Any]:
-    group, _ = group_of(limits, user, unix_groups)
+    group, _unused = group_of(limits, user, unix_groups)
     return {name: s.value for name, s in of_user(limits, user, group, NOW).items()}
 
 
@@ -275,7 +275,7 @@ def test_an_old_spelling_is_read_with_a_notice(block: str, line: str, key: str, 
 
 
 def test_the_table_of_old_spellings_is_covered() -> None:
-    assert {line.partition(":")[0] for line, _, _ in ALIASED} == {*ALIASES, "aggregate"}
+    assert {line.partition(":")[0] for line, _unused, _unused in ALIASED} == {*ALIASES, "aggregate"}
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_the_worked_example_satisfies_schema_and_parser(tmp_path: Path) -> None:
 
 def test_the_worked_example_names_the_schema() -> None:
     first = LAB.read_text(encoding="utf-8").splitlines()[0]
-    start, _, path = first.partition("$schema=")
+    start, _unused, path = first.partition("$schema=")
     assert start == "# yaml-language-server: "
     assert (LAB.parent / path).resolve() == REPO / "docs/limits.schema.json"
 

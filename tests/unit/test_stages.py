@@ -9,16 +9,17 @@ import pytest
 import run_stages
 
 MAKEFILE = """\
+.RECIPEPREFIX = >
 stage-good:
-	@echo forty-two checked
+>@echo forty-two checked
 stage-bad:
-	@echo the reason; exit 3
+>@echo the reason; exit 3
 stage-setup:
-	@echo no disk left; exit 1
+>@echo no disk left; exit 1
 stage-slow:
-	@echo started; sleep 60 & echo $$! > child; wait
+>@echo started; sleep 60 & echo $$! > child; wait
 stage-input:
-	@read -r line && echo "got $$line" || echo nobody there
+>@read -r line && echo "got $$line" || echo nobody there
 """
 
 

@@ -118,7 +118,7 @@ def _live(
         return None
     wanted: list[str] = []
     former: list[str] = []
-    for key, _, _ in changes:
+    for key, _unused, _unused in changes:
         setting = settings.get(key.name)
         wanted += assignments(key, setting.value if setting else None, site.devices)
         wanted += _let_go(key, raw, site.devices)

@@ -47,7 +47,7 @@ def _used(limits: Limits, keys: Iterable[Key]) -> list[str]:
     return sorted(
         {
             s.key
-            for _, settings in limits.sections()
+            for _unused, settings in limits.sections()
             for s in settings.values()
             if s.key in names and s.value is not None and s.where
         }

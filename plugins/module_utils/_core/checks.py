@@ -138,7 +138,7 @@ def _overrides(limits: Limits, now: datetime) -> Iterator[Problem]:
     for name, override in limits.overrides.items():
         if override.expired(now):
             continue
-        group, _ = group_of(limits, name)
+        group, _unused = group_of(limits, name)
         sure = not by_host or account_key(name) in limits.group_by_member
         for problem in _override_faults(limits, override, group):
             if sure or problem.level != "error":

@@ -205,7 +205,7 @@ def _events(outcome: Outcome, source: str) -> Iterator[events.Event]:
     for side, lines in (("before", outcome.before), ("after", outcome.after)):
         for line in lines:
             if (line in before) != (line in after):
-                who, _, limit = line.partition(": ")
+                who, _unused, limit = line.partition(": ")
                 subjects.setdefault(who, {"before": [], "after": []})[side].append(limit)
     for who, details in subjects.items():
         user = who.removeprefix("user ").removesuffix(" (expired, ignored)")

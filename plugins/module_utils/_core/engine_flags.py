@@ -128,7 +128,7 @@ def parse_environment_file(text: str) -> dict[str, str]:
         line = line.strip()
         if not line or line[0] in "#;" or "=" not in line:
             continue
-        name, _, value = line.partition("=")
+        name, _unused, value = line.partition("=")
         value = value.strip()
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
             value = value[1:-1]

@@ -190,7 +190,7 @@ def _unsafe(change: Difference) -> bool:
 
 def _driver(entries: object) -> str | None:
     for entry in entries if isinstance(entries, list) else []:
-        name, _, value = str(entry).partition("=")
+        name, _unused, value = str(entry).partition("=")
         if name == "native.cgroupdriver":
             return value
     return None

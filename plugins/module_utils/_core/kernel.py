@@ -41,7 +41,7 @@ def _max_or_int(text: str) -> int | None:
 
 
 def _cpu_quota(text: str) -> float | None:
-    quota, _, period = text.strip().partition(" ")
+    quota, _unused, period = text.strip().partition(" ")
     return None if quota == "max" else round(100 * int(quota) / int(period or 100000), 2)
 
 
@@ -67,7 +67,7 @@ def kernel_value(key: Key, raw: Mapping[str, str], device: Device | None = None)
         switched on for the slice is absent, and an absent file limits nothing.
     :param device: the disk, for limits that count per disk.
     """
-    name, _, field = key.cgroup.partition(":")
+    name, _unused, field = key.cgroup.partition(":")
     text = raw.get(name)
     if text is None or not text.strip():
         return None
@@ -95,7 +95,7 @@ def wanted_value(key: Key, value: Any) -> Any:
 
 def stale_devices(key: Key, raw: Mapping[str, str], devices: Iterable[Device]) -> list[str]:
     """``major:minor`` of disks that a limit no longer counts for and still holds in the kernel."""
-    name, _, field = key.cgroup.partition(":")
+    name, _unused, field = key.cgroup.partition(":")
     if name != "io.max":
         return []
     counted = {device.number for device in devices}

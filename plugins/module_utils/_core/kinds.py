@@ -57,7 +57,7 @@ def _worded(pattern: str, wanted: str) -> Callable[[str], str]:
 
 
 def _mount(text: str) -> str:
-    path, _, mode = text.strip().rpartition(":")
+    path, _unused, mode = text.strip().rpartition(":")
     steps = path.split("/")[1:]
     if (
         mode not in ("ro", "rw")

@@ -112,7 +112,7 @@ class _Reader(ValueReader):
         if fault:
             self.error(fault, where, "Correct the name in user_overrides")
             return None
-        reason, _ = self._word(node, "reason", path)
+        reason, _unused = self._word(node, "reason", path)
         expires, place = self._word(node, "expires", path)
         if expires:
             try:

@@ -136,7 +136,7 @@ def _enforcer(key: Key) -> str:
 
 
 def _kernel_file(key: Key) -> str:
-    name, _, field = key.cgroup.partition(":")
+    name, _unused, field = key.cgroup.partition(":")
     return f"`{name}` ({field})" if field else f"`{name}`"
 
 

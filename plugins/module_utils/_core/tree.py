@@ -43,4 +43,4 @@ class Node:
 
     def get(self, name: str) -> Node | None:
         """The value of a mapping's key, or None."""
-        return next((value for key, _, value in self.entries if key == name), None)
+        return next((value for key, _unused, value in self.entries if key == name), None)

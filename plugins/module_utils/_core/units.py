@@ -44,7 +44,7 @@ def _scaled(text: str, pattern: re.Pattern[str], base: int, wanted: str) -> int:
     match = pattern.fullmatch(text.strip())
     if match is None:
         raise UnitError(f"{quoted(text)} is not {wanted}")
-    number, prefix, binary, _ = match.groups()
+    number, prefix, binary, _unused = match.groups()
     exact = Fraction(number) * (1024 if binary else base) ** _PREFIX[(prefix or "").lower()]
     if exact.denominator != 1:
         raise UnitError(f"{quoted(text)} is not a whole number of bytes")

@@ -45,7 +45,7 @@ def _mount_source(path: str, proc: str) -> tuple[str, str]:
     best, found = "", ("", "")
     with open(f"{proc}/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
-            left, _, right = line.partition(" - ")
+            left, _unused, right = line.partition(" - ")
             point = left.split()[4].replace("\\040", " ")
             inside = real == point or real.startswith(point.rstrip("/") + "/")
             if inside and len(point) >= len(best):

@@ -48,7 +48,7 @@ class CgroupFs:
         """Unit names of the slices of ds01 and of logins that have a cgroup now."""
         found = []
         for top in ("ds01.slice", "user.slice"):
-            for folder, names, _ in os.walk(self.root / top):
+            for folder, names, _unused in os.walk(self.root / top):
                 names[:] = [name for name in names if name.endswith(".slice")]
                 if Path(folder).name != "user.slice":
                     found.append(Path(folder).name)

@@ -137,7 +137,7 @@ def parse_filter(shown: str) -> Filter:
     """Read ``systemctl show --property=DevicePolicy,DeviceAllow``."""
     policy, devices = "", set()
     for line in shown.splitlines():
-        name, _, value = line.partition("=")
+        name, _unused, value = line.partition("=")
         words = value.split()
         if name == "DevicePolicy":
             policy = value
@@ -166,9 +166,11 @@ class KernelProbe:
         if child == 0:
             _answer(directory, path, sender)
         os.close(sender)
+        answer = b""
         try:
-            ready, _, _ = select.select([receiver], [], [], _PROBE_SECONDS)
-            answer = os.read(receiver, 1) if ready else b""
+            ready, _unused, _unused = select.select([receiver], [], [], _PROBE_SECONDS)
+            if ready:
+                answer = os.read(receiver, 1)
         finally:
             os.close(receiver)
             if not answer:

@@ -117,7 +117,7 @@ def _archives() -> dict[str, str]:
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     found: dict[str, str] = {}
     for row in answer.stdout.splitlines():
-        label, _, uri = row.partition("|")
+        label, _unused, uri = row.partition("|")
         if uri.startswith(("http://", "https://")):
             found.setdefault(label, uri.rstrip("/"))
     return found

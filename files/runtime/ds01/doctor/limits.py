@@ -46,8 +46,8 @@ def check_kernel(machine: Machine) -> Iterator[Finding]:
     """Whether the kernel has, for each slice that is alive, what was applied."""
     for row in machine.outcome.live_rows():
         for change in row["changes"]:
-            key, _, values = str(change).partition(": ")
-            has, _, wanted = values.partition(" -> ")
+            key, _unused, values = str(change).partition(": ")
+            has, _unused, wanted = values.partition(" -> ")
             what = f"the kernel has {key} {has}, applied is {wanted}"
             yield Finding(Severity.ERROR, "kernel", what, row["unit"], APPLY)
 
@@ -75,7 +75,7 @@ def _ended_in_force(machine: Machine) -> list[tuple[str, Override]]:
     ended = [o for o in site.limits.overrides.values() if o.expired(site.now)]
     found = []
     for path in machine.outcome.plan.remove:
-        folder, _, file = path.partition("/")
+        folder, _unused, file = path.partition("/")
         role = classify(folder.removesuffix(".d"))
         for override in ended:
             account = site.accounts.get(override.user)
