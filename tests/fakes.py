@@ -232,7 +232,7 @@ def _shown(name: str, value: str) -> str:
 class FakeCgroups(CgroupFs):
     """The real reader on the fake tree, on a machine of a known size."""
 
-    size = (64, 512 * 1024**3, 4194304)
+    size = (256, 512 * 1024**3, 4194304)
 
     def capacity(self) -> tuple[int, int, int]:
         return self.size
