@@ -296,6 +296,17 @@ def test_limits_survive_json_whole(site: Limits) -> None:
     assert json.dumps(to_json(from_json(json.loads(text)))) == text
 
 
+def test_the_order_of_groups_survives_json_that_has_none() -> None:
+    text = SITE.replace(
+        "groups:\n  student:", "groups:\n  zebra: {unix_groups: [both]}\n  student:"
+    )
+    limits = read_limits(text)
+    again = from_json(json.loads(json.dumps(to_json(limits), sort_keys=True)))
+    assert list(again.groups) == ["zebra", "student", "researcher"]
+    for site in (limits, again):
+        assert group_of(site, "zoe", ["ba", "both"])[0] == "zebra"
+
+
 def tampered(path: str, value: Any) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(json.dumps(to_json(read_limits(SITE))))
     *parents, last = path.split("/")
@@ -324,6 +335,8 @@ def tampered(path: str, value: Any) -> dict[str, Any]:
         ("groups/student/settings/unknown", {"key": "unknown", "value": 1, "path": "", "where": ""}),
         ("groups", {"../../etc": {"name": "../../etc", "settings": {}, "total": {}, "members": [],
                                   "unix_groups": [], "where": ""}}),
+        ("group_order", ["student"]),
+        ("group_order", "student"),
         ("default_group", "../x"),
         ("default_group", ["student"]),
         ("overrides/alice/expires", "never"),

@@ -275,6 +275,8 @@ def to_json(limits: Limits) -> dict[str, Any]:
     """The limits as plain data, for ``/etc/ds01/limits.json`` and module parameters."""
     data = asdict(limits)
     data["schema"] = SCHEMA
+    # Whoever is in the Unix groups of two groups belongs to the first; JSON objects have no order.
+    data["group_order"] = list(limits.groups)
     return data
 
 
@@ -338,7 +340,10 @@ def from_json(data: Mapping[str, Any], where: str = "/etc/ds01/limits.json") -> 
             "Run site.yml with this version of the collection",
         )
     try:
-        groups = {name: _group(name, row) for name, row in data["groups"].items()}
+        order = _texts(data["group_order"])
+        if sorted(order) != sorted(data["groups"]):
+            raise _Damage("the limits are damaged: group_order does not name the groups")
+        groups = {name: _group(name, data["groups"][name]) for name in order}
         if data["default_group"] not in groups:
             raise _Damage(f"the limits are damaged: no group {data['default_group']!r}")
         return Limits(

@@ -304,7 +304,7 @@ def shown_limits(site: Site) -> list[str]:
     for name, group in limits.groups.items():
         subjects.append((f"group {name}, each user", of_group(limits, name)))
         subjects.append((f"group {name} as a whole", group.total))
-    for name, override in limits.overrides.items():
+    for name, override in sorted(limits.overrides.items()):
         state = " (expired, ignored)" if override.expired(site.now) else ""
         subjects.append((f"user {name}{state}", override.settings))
     lines = []
