@@ -1,6 +1,6 @@
 """Write the generated pages of docs: the schema and the reference page of the limits file.
 
-Usage: ``PYTHONPATH=files/runtime python tests/ci/docgen.py [--check]``
+``make docs`` runs it; the stage ``docs`` of ``make test`` runs it with ``--check``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ds01.core.limits import Limits
 from ds01.limits_yaml import read_tree
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-COMMAND = "PYTHONPATH=files/runtime python tests/ci/docgen.py"
+COMMAND = "make docs"
 # A server to refuse values above; a large one of its kind.
 SERVER = checks.Capacity(cpus=64, memory=512 * 1024**3, pids=4194304)
 _GROUP = "default_group: student\ngroups:\n  student:\n"
