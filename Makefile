@@ -44,10 +44,6 @@ docs: ## write the generated pages of docs/ anew
 clean: ## remove everything made in this checkout
 	rm -rf '$(CACHE)'
 
-.PHONY: docs
-docs: ## write the generated pages of docs/ anew
-	PYTHONPATH=files/runtime python tests/ci/docgen.py
-
 .PHONY: requirements
 requirements: ## make the hash-pinned requirement files anew from the .in files
 	tests/ci/requirements.sh
