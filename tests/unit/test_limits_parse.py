@@ -278,6 +278,10 @@ REFUSED = {
         "# later\n",
         "limits.yml: the limits file is empty. Start from inventories/lab/limits.yml",
     ),
+    "nothing but null": (
+        "~\n",
+        "limits.yml:1: the limits file is empty. Start from inventories/lab/limits.yml",
+    ),
     "a list as the whole file": (
         "- student\n",
         "limits.yml:1: the limits file must be a mapping of keys to values. Write one "

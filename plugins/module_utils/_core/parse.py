@@ -212,6 +212,10 @@ def parse(root: Node, source: str, now: datetime | None = None) -> Limits:
     """
     reader = _Reader(source, now or datetime.now().astimezone())
     _sections(reader, root)
+    if root.kind == "null":
+        reader.error(
+            "the limits file is empty", root.where, "Start from inventories/lab/limits.yml"
+        )
     if root.kind != "map":
         raise InputError(reader.problems)
     groups = reader.groups(root.get("groups"))
