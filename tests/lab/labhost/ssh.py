@@ -11,7 +11,8 @@ from .image import Image
 from .settings import HOST_ALIAS, Settings
 
 LOOPBACK = "127.0.0.1"
-PROBE_TIMEOUT = 2.0
+# Long: each probe given up makes a busy guest start another session that nobody waits for
+PROBE_TIMEOUT = 60.0
 
 
 def write_config(settings: Settings, image: Image, port: int) -> Path:
@@ -34,9 +35,9 @@ def write_config(settings: Settings, image: Image, port: int) -> Path:
         "    LogLevel ERROR",
         # Encryption between a machine and itself costs emulated CPU: take the cheapest
         "    Ciphers aes128-gcm@openssh.com,chacha20-poly1305@openssh.com",
-        "    ConnectTimeout 20",
+        "    ConnectTimeout 60",
         "    ServerAliveInterval 15",
-        "    ServerAliveCountMax 4",
+        "    ServerAliveCountMax 12",
         "    ControlMaster auto",
         "    ControlPersist 15m",
         f"    ControlPath {settings.runtime}/%r",

@@ -20,8 +20,9 @@ from .settings import HOST_ALIAS, Settings
 
 MEMORY = "4G"
 CPUS = 2
-BOOT_TIMEOUT = 300.0
-STOP_TIMEOUT = 60.0
+# Generous: a machine busy with other work boots several times slower
+BOOT_TIMEOUT = 600.0
+STOP_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
