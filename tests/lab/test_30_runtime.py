@@ -57,12 +57,12 @@ def _current(lab: Lab, root: str = "/opt/ds01") -> str:
     return lab.run(f"readlink {root}/current").stdout.strip()
 
 
-def _doctor(lab: Lab) -> tuple[int, dict[str, str]]:
-    """Exit code, and what is wrong by its place; notices are left out."""
+def _doctor(lab: Lab) -> dict[str, str]:
+    """What is wrong by its place. What the lab's disk cannot do (io_weight) is but a warning."""
     done = lab.run("ds01 doctor --json", check=False)
     findings = json.loads(done.stdout)["findings"]
-    bad = {f["where"]: f["what"] for f in findings if f["severity"] == "error"}
-    return done.rc, bad
+    assert done.rc == int(any(f["severity"] != "notice" for f in findings))
+    return {f["where"]: f["what"] for f in findings if f["severity"] == "error"}
 
 
 # --- delivery ------------------------------------------------------------------------------------
@@ -269,15 +269,14 @@ ds01 limits apply
 
 
 def test_doctor_finds_what_was_tampered_with_and_the_remedies_mend_it(lab: Lab) -> None:
-    assert _doctor(lab) == (0, {}), "before"
+    assert _doctor(lab) == {}, "before"
     lab.run("cp -a /etc/logrotate.d/ds01 /root/kept.rotate")
     try:
         lab.run(TAMPER)
-        status, found = _doctor(lab)
+        found = _doctor(lab)
     finally:
         lab.run(MEND)
         lab.run("cp -a /root/kept.rotate /etc/logrotate.d/ds01; rm -f /root/kept.*")
-    assert status == 1
     etc = "/etc/systemd/system"
     assert found[f"{etc}/ds01-student-.slice.d/60-ds01-group.conf"] == "the drop-in was changed"
     assert "live-restore is False" in found["/etc/docker/daemon.json"]
@@ -285,7 +284,7 @@ def test_doctor_finds_what_was_tampered_with_and_the_remedies_mend_it(lab: Lab) 
     assert "the kernel has memory_max unlimited" in found[STUDENT]
     assert "not rotated" in found["/etc/logrotate.d/ds01"]
     assert len(found) == 5
-    assert _doctor(lab) == (0, {}), "after"
+    assert _doctor(lab) == {}, "after"
 
 
 # --- the timer and the log -----------------------------------------------------------------------
