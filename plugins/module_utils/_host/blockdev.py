@@ -9,8 +9,12 @@ The kernel's io.max takes whole disks only, so a partition is led back to its di
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+# mountinfo writes spaces, tabs, line breaks and backslashes as octal codes.
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def _mount_source(path: str, proc: str) -> tuple[str, str]:
     with open(f"{proc}/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             left, _unused, right = line.partition(" - ")
-            point = left.split()[4].replace("\\040", " ")
+            point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), left.split()[4])
             inside = real == point or real.startswith(point.rstrip("/") + "/")
             if inside and len(point) >= len(best):
                 best, found = point, (right.split()[0], right.split()[1])
@@ -75,17 +79,36 @@ def disk_of(path: str, sysfs: str = "/sys", proc: str = "/proc") -> Disk:
     return disk_by_number(_number_of(existing_parent(path), proc), sysfs)
 
 
+def _whole(folder: Path) -> Path:
+    """The sysfs directory of the disk that a partition is on."""
+    return folder.parent if (folder / "partition").exists() else folder
+
+
+def _underlying(folder: Path) -> Path:
+    """Through the layers of device mapper and RAID as long as they lie on one disk."""
+    for _layer in range(16):
+        try:
+            slaves = [slave.resolve() for slave in (folder / "slaves").iterdir()]
+        except OSError:
+            break
+        if len({_whole(slave) for slave in slaves}) != 1:
+            break
+        folder = slaves[0]
+    return _whole(folder)
+
+
 def disk_by_number(number: str, sysfs: str = "/sys") -> Disk:
-    """The whole disk of a ``major:minor``, be that a disk or a partition.
+    """The whole disk of a ``major:minor``, be that a disk, a partition, LVM or LUKS.
+
+    systemd leads a device back in the same way before it writes io.max; a volume that lies on
+    several disks stays itself.
 
     :raises NoDisk: sysfs does not know the number.
     """
     entry = Path(sysfs, "dev/block", number)
     if not entry.exists():
         raise NoDisk(f"block device {number} is not in {sysfs}")
-    folder = entry.resolve()
-    if (folder / "partition").exists():
-        folder = folder.parent
+    folder = _underlying(entry.resolve())
     scheduler = ""
     try:
         words = (folder / "queue/scheduler").read_text().split()
