@@ -275,7 +275,7 @@ def test_an_old_spelling_is_read_with_a_notice(block: str, line: str, key: str, 
 
 
 def test_the_table_of_old_spellings_is_covered() -> None:
-    assert {line.partition(":")[0] for line, _unused, _unused in ALIASED} == {*ALIASES, "aggregate"}
+    assert {row[0].partition(":")[0] for row in ALIASED} == {*ALIASES, "aggregate"}
 
 
 @pytest.mark.parametrize(
@@ -356,6 +356,7 @@ def test_tampered_limits_are_refused_in_words(path: str, value: Any) -> None:
 
 
 def test_limits_that_are_no_mapping_are_refused() -> None:
-    for data in ([], None, "x", 3):
+    damaged: tuple[Any, ...] = ([], None, "x", 3)
+    for data in damaged:
         with pytest.raises(Ds01Error, match="the limits are damaged"):
-            from_json(data)  # type: ignore[arg-type]
+            from_json(data)
