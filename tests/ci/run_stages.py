@@ -23,6 +23,8 @@ from pathlib import Path
 TAIL_LINES = 60
 HEARTBEAT_S = 60.0
 GRACE_S = 20.0
+# Run after an interrupt too: it stops the machine that earlier stages leave running.
+CLEANUP = "lab-down"
 
 
 @dataclass(frozen=True)
@@ -134,17 +136,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=1500.0, help="seconds allowed for a stage")
     options = parser.parse_args(argv)
     options.logs.mkdir(parents=True, exist_ok=True)
+
+    def run(name: str) -> Result:
+        return run_stage(name, options.make, options.logs / f"{name}.log", options.limit)
+
     results: list[Result] = []
     for name in options.stages:
         if results and results[0].name == "setup" and not results[0].passed:
             results.append(Result(name, "FAIL (not run: setup failed)", 0.0, ""))
             continue
         try:
-            result = run_stage(name, options.make, options.logs / f"{name}.log", options.limit)
+            results.append(run(name))
         except KeyboardInterrupt:
             print(f"\ninterrupted during {name}", file=sys.stderr)
+            if CLEANUP in options.stages:
+                run(CLEANUP)
             return 130
-        results.append(result)
     print_table(results)
     return 0 if all(result.passed for result in results) else 1
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -83,3 +86,21 @@ def test_a_stage_that_does_not_exist_fails(here: Path, capfd: pytest.CaptureFixt
 def test_a_stage_has_no_terminal_to_wait_at(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_stages.main(["input"]) == 0
     assert "nobody there" in capfd.readouterr().out
+
+
+def test_an_interrupted_run_still_takes_the_lab_down(here: Path) -> None:
+    with (here / "Makefile").open("a") as stream:
+        stream.write("stage-lab-down:\n>@touch down\n")
+    process = subprocess.Popen(
+        [sys.executable, run_stages.__file__, "slow", "good", "lab-down"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 30
+    while not (here / "child").exists():
+        assert time.monotonic() < deadline, "the first stage did not start"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert (here / "down").exists()
+    assert not (here / ".cache/logs/good.log").exists()
