@@ -26,10 +26,14 @@ lab-ssh: ## a command on the lab host, as one of its users: AS=alice RUN='id'; a
 lab-down: ## stop the lab host and throw its disk away
 	@$(LAB) down
 
-# Leaves the lab up for the stages that follow; stage-lab-down ends it.
+# Leaves the lab up for the stages that follow; stage-lab-down ends it. Without the reset molecule
+# would remember the lab of an earlier run and boot no fresh one.
+stage-lab: export NO_COLOR := 1
+stage-lab: export PY_COLORS := 0
+stage-lab: export ANSIBLE_FORCE_COLOR := 0
 stage-lab:
-	NO_COLOR=1 PY_COLORS=0 ANSIBLE_FORCE_COLOR=0 \
-	    molecule test --scenario-name lab --destroy never --no-command-borders
+	molecule reset --scenario-name lab
+	molecule test --scenario-name lab --destroy never --no-command-borders
 
 stage-lab-down:
 	@$(LAB) down
