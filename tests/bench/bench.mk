@@ -1,0 +1,7 @@
+# `make bench`: figures beside their references; the lab's part runs when a lab is up.
+
+.PHONY: bench
+bench: setup ## measure, print, and update docs/benchmarks.md
+	PYTHONPATH=files/runtime:tests python tests/bench/bench_limits.py --write
+	@if tests/lab/lab status >/dev/null 2>&1; then python tests/bench/bench_lab.py --write; \
+	else echo "no lab is up: 'make lab' first for the figures of the lab host"; fi
