@@ -204,6 +204,28 @@ def test_an_override_is_only_guessed_wrong_where_the_host_gives_the_group() -> N
     assert (fault.level, fault.where) == ("error", "limits.yml:26")
 
 
+TOTALS = """\
+default_group: g
+total: {tasks_max: 9000}
+groups:
+  g: {members: [alice], total: {memory_max: 8g}}
+user_overrides:
+  alice: {memory_max: 9g, tasks_max: 10000}
+"""
+
+
+def test_a_value_that_a_total_never_lets_through_gets_a_warning() -> None:
+    warnings = [str(problem) for problem in read_limits(TOTALS).problems]
+    assert warnings == [
+        "limits.yml:6: user alice: memory_max 9 GiB from user_overrides.alice.memory_max "
+        "(limits.yml:6) can never be reached, group g as a whole has 8 GiB from "
+        "groups.g.total.memory_max (limits.yml:4). Lower memory_max or raise the total",
+        "limits.yml:6: user alice: tasks_max 10000 from user_overrides.alice.tasks_max "
+        "(limits.yml:6) can never be reached, the whole host has 9000 from total.tasks_max "
+        "(limits.yml:2). Lower tasks_max or raise the total",
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -123,4 +123,5 @@ def test_a_name_fits_a_unit_and_its_drop_in_directory_or_is_refused(length: int)
 def test_bytes_that_are_no_text_do_not_break_the_reading_of_slices() -> None:
     role = names.classify(r"ds01-student-\xff\xfe.slice")
     assert role.kind == "user"
+    assert names.user_slice("student", role.user) == r"ds01-student-\xff\xfe.slice"
     assert names.user_name_fault(role.user, "student") != ""

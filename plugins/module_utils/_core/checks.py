@@ -130,6 +130,11 @@ def _override_faults(limits: Limits, override: Override, group: str) -> Iterator
     settings = merge(of_group(limits, group), override.settings)
     yield from _order_faults(settings, f"user {override.user}")
     yield from _container_cpus(settings, f"user {override.user}")
+    for total, whole in (
+        (of_total(limits, group), f"group {group} as a whole"),
+        (of_total(limits), "the whole host"),
+    ):
+        yield from _above_total(override.settings, total, f"user {override.user}", whole)
 
 
 def _overrides(limits: Limits, now: datetime) -> Iterator[Problem]:

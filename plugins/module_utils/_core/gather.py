@@ -122,6 +122,8 @@ def _twins(site: Site) -> Iterator[Problem]:
     """Two overrides of one account (a short and a long directory name): which one counts?"""
     first: dict[int, str] = {}
     for name, account in site.accounts.items():
+        if site.limits.overrides[name].expired(site.now):
+            continue
         other = first.setdefault(account.uid, name)
         if other != name:
             yield Problem(

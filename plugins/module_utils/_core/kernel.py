@@ -9,6 +9,7 @@ Documentation/admin-guide/cgroup-v2.rst.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,7 +31,8 @@ FILES = (
     "pids.current",
     "cgroup.procs",
 )
-_PAGE = 4096
+# 4 KiB, or 64 KiB on many arm64 servers: the kernel rounds memory limits down to whole pages.
+_PAGE = mmap.PAGESIZE
 _DEFAULT_WEIGHT = 100
 # The files that hold present use, by the limit that it counts against.
 USE = {"memory_max": "memory.current", "memory_high": "memory.current", "tasks_max": "pids.current"}

@@ -35,10 +35,11 @@ _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 def escape(text: str) -> str:
     r"""Escape a text for one part of a unit name, as systemd-escape(1) does.
 
-    :param text: any text; ``h.baker@example.org`` becomes ``h.baker\x40example.org``.
+    :param text: any text, bytes that are no UTF-8 as surrogates;
+        ``h.baker@example.org`` becomes ``h.baker\x40example.org``.
     """
     parts = []
-    for index, byte in enumerate(text.encode()):
+    for index, byte in enumerate(text.encode(errors="surrogateescape")):
         char = chr(byte)
         if char == "/":
             parts.append("-")
