@@ -150,6 +150,11 @@ def test_the_record_says_who_manages_it_and_what_was_applied() -> None:
     assert "debug" not in record["applied"]
 
 
+def test_the_record_is_read_as_it_was_written() -> None:
+    record = config.Record({"debug": True}, ("ip",), "/srv/docker/daemon.json")
+    assert config.parse_record(record.render(), "engine.json") == record
+
+
 def test_a_restart_that_did_not_happen_is_still_due() -> None:
     first = plan(None)
     broken_off = config.Record(first.record_after.applied, first.restart_for).render()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import Ds01Error
@@ -307,7 +307,8 @@ def parse_record(text: str | None, where: str) -> Record:
             where,
             "remove the file; the next run writes it anew and takes the keys of daemon.json as the site's",
         )
-    return Record(applied, tuple(str(name) for name in pending))
+    described = Record(applied, tuple(str(name) for name in pending))
+    return replace(described, daemon_json=str(tree.get("daemon_json", described.daemon_json)))
 
 
 # --- the plan -----------------------------------------------------------------------------------
