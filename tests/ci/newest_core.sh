@@ -21,7 +21,7 @@ site() {
     echo "--- site.yml $*"
     inside env ANSIBLE_CONFIG="$work/ansible.cfg" ANSIBLE_COLLECTIONS_PATH="$work/collections" \
         ANSIBLE_HOME="$work/home" ANSIBLE_INJECT_FACT_VARS=false ANSIBLE_NOCOLOR=1 ANSIBLE_TIMEOUT=60 \
-        "$newest_bin/ansible-playbook" -i "$repo/inventories/lab" ds01.infra.site "$@" 2>&1 | tee "$work/site.log"
+        "$newest_bin/ansible-playbook" -i "$repo/inventories/lab/hosts.yml" ds01.infra.site "$@" 2>&1 | tee "$work/site.log"
     # A play that matched no host ends with status 0 too, and has proved nothing.
     grep -qE '^ds01-lab +: ok=[1-9]' "$work/site.log" || die "site.yml ran on no host"
 }
