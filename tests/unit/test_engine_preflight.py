@@ -59,10 +59,11 @@ def test_an_installation_that_would_bring_an_old_engine_is_refused() -> None:
     assert message.startswith("package docker.io: Docker 20.10.24")
 
 
-def test_another_engine_is_not_replaced_silently() -> None:
-    (message,) = refusals(replace(HEALTHY, engine_package="docker-ce"))
-    assert "docker-ce" in message
-    assert "docker_engine_packages" in message
+@pytest.mark.parametrize(("package", "origin"), [("docker-ce", "docker-ce"), (None, "no package")])
+def test_another_engine_is_not_replaced_silently(package: str | None, origin: str) -> None:
+    (message,) = refusals(replace(HEALTHY, engine_package=package))
+    assert f"the engine comes from {origin}, and installing docker.io would replace it" in message
+    assert message.startswith("docker_engine_packages:")
 
 
 @pytest.mark.parametrize(

@@ -133,13 +133,14 @@ def check_packages(facts: EngineFacts, packages: Sequence[str]) -> list[Problem]
                     f"upgrade the engine in a maintenance window, or {_SOURCE_REMEDY}",
                 )
             ]
-        if facts.engine_package and packages and facts.engine_package not in packages:
+        if packages and facts.engine_package not in packages:
+            origin = facts.engine_package or "no package"
             return [
                 _error(
-                    f"the engine comes from the package {facts.engine_package}, and installing "
-                    f"{packages[0]} would replace it",
+                    f"the engine comes from {origin}, and installing {packages[0]} would replace it",
                     "docker_engine_packages",
-                    f"list {facts.engine_package} and its companions there",
+                    "name the package that it comes from and its companions there, "
+                    "or leave the list empty",
                 )
             ]
         return []
