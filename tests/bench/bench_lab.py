@@ -38,7 +38,7 @@ def ansible(module: str, arguments: dict[str, object]) -> tuple[float, dict[str,
     done = subprocess.run(
         [*command, "-a", json.dumps(arguments)],
         cwd=REPO,
-        env={**os.environ, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "json"},
+        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
         capture_output=True,
         text=True,
         check=False,
@@ -46,9 +46,14 @@ def ansible(module: str, arguments: dict[str, object]) -> tuple[float, dict[str,
     seconds = time.perf_counter() - start
     if done.returncode:
         raise SystemExit(f"{module} failed on the lab host:\n{done.stdout}{done.stderr}")
-    text = done.stdout[done.stdout.index("{") :]
-    ((_host, result),) = json.loads(text)["plays"][0]["tasks"][0]["hosts"].items()
-    return seconds, result
+    return seconds, result_of(done.stdout)
+
+
+def result_of(text: str) -> dict[str, object]:
+    """The result in what ``ansible`` prints of one host: ``name | CHANGED => {…}``."""
+    result = json.loads(text.partition(" => ")[2])
+    assert isinstance(result, dict)
+    return result
 
 
 def on_host(script: str) -> None:
@@ -99,7 +104,9 @@ def main() -> None:
     on_host(f"cp -p {PASSWD} {SAVED}\n")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            ping = sorted(ansible("ansible.builtin.ping", {})[0] for _round in range(ROUNDS))
+            ping = sorted(
+                ansible("ansible.builtin.ping", {"data": "pong"})[0] for _round in range(ROUNDS)
+            )
             small, large = (measure(size, Path(folder)) for size in (SMALL, LARGE))
     finally:
         on_host(f"cp -p {SAVED} {PASSWD}\nrm {SAVED}\n")
