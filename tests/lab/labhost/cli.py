@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings.from_environment()
     try:
         return dispatch(settings, options)
-    except LabError as error:
+    except (LabError, OSError) as error:
         say(f"lab: {error}")
         return 1
     except subprocess.TimeoutExpired as error:
