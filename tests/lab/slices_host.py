@@ -45,6 +45,8 @@ class Slices:
         self.lab = lab
         self.names: set[str] = set()
         self.limits: dict[str, Any] = yaml.safe_load(LIMITS.read_text(encoding="utf-8"))
+        tar = "/usr/share/ds01-lab/lab-base.tar"
+        lab.run(f"docker image inspect {IMAGE} >/dev/null 2>&1 || docker import {tar} {IMAGE}")
 
     # -- the playbook ------------------------------------------------------------------------
 
