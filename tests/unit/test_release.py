@@ -102,6 +102,17 @@ def test_after_a_rollback_an_install_can_be_rolled_back_to_the_same_place() -> N
     assert plan.remove == (R2, R3)
 
 
+def test_an_install_of_what_was_rolled_back_to_changes_nothing() -> None:
+    found = Found(current=R1, sound=(R1, R2), history=(R1, R2))
+    assert not plan_install(found, R1, {}, 3).changed
+
+
+def test_a_smaller_number_to_keep_never_takes_the_release_in_force() -> None:
+    found = Found(current=R1, sound=(R1, R2, R3), history=(R1, R2, R3))
+    plan = plan_install(found, R1, {}, 2)
+    assert (plan.history, plan.remove) == ((R1, R3), (R2,))
+
+
 def test_keeping_one_release_is_refused() -> None:
     with pytest.raises(ReleaseError, match="nothing to roll back to"):
         plan_install(Found(), R1, {}, 1)

@@ -166,7 +166,11 @@ def plan_install(
         # The release to come back to is the one in force now, also after a rollback
         # and where somebody set the link by hand.
         past = [*(entry for entry in past if entry != found.current), str(found.current)]
-    kept = [*past, name][-keep:]
+    in_force = found.current == name and name in found.sound and name in found.history
+    # Nothing is switched, so nothing moves: a rolled back release stays where it was.
+    kept = [n for n in found.history if n in present] if in_force else [*past, name]
+    while len(kept) > keep:
+        kept.remove(next(entry for entry in kept if entry != name))
     history = tuple(kept)
     remove = tuple(sorted(entry for entry in present if entry not in kept))
     return Plan(
