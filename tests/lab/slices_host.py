@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -203,17 +202,6 @@ class Slices:
             f"cat {note}; stat -c %.9Y {shlex.quote(drop_in)}"
         ).stdout.split()
         return float(seen) - float(written)
-
-    def guest_time(self, seconds_ahead: int) -> str:
-        """A moment of the guest's clock as the limits write it."""
-        now = datetime.fromisoformat(self.lab.run("date +%Y-%m-%dT%H:%M:%S%:z").stdout.strip())
-        return (now + timedelta(seconds=seconds_ahead)).isoformat()
-
-    def wait_until(self, moment: str) -> None:
-        """Wait until the guest's clock has passed a moment."""
-        self.lab.run(
-            f"while [ $(date +%s) -le $(date -d {moment} +%s) ]; do sleep 1; done", timeout=200
-        )
 
     @staticmethod
     def wait_for(condition: Callable[[], bool], what: str, seconds: int = 60) -> None:

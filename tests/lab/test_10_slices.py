@@ -178,16 +178,6 @@ def test_swap_is_no_way_round(slices: Slices) -> None:
     assert slices.cgroup(STUDENT, "memory.swap.max") == "0"
 
 
-def test_an_override_ends_by_itself(slices: Slices) -> None:
-    slices.start("alices", STUDENT, "sleep", "600")
-    ends = slices.guest_time(seconds_ahead=75)
-    slices.play_changed({"alice": {"memory_max": "400m", "expires": ends}})
-    assert slices.cgroup(STUDENT, "memory.max") == str(400 * MIB)
-    slices.wait_until(ends)
-    slices.lab.run("systemctl start ds01-limits.service")
-    assert slices.cgroup(STUDENT, "memory.max") == str(256 * MIB)
-
-
 def test_all_numbers_are_the_same_after_a_reboot(slices: Slices) -> None:
     units = [STUDENT, CAROL]
     slices.play_changed({"alice": {"memory_max": "400m", "reason": "thesis"}})
