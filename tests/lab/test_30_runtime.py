@@ -183,7 +183,7 @@ def _ansible(program: str, *options: str, collections: Path = REPO / ".cache/col
 
 def test_an_upgrade_switches_and_the_roll_back_returns(lab: Lab, newer: Path) -> None:
     old = _current(lab)
-    site, back = REPO / "playbooks/site.yml", REPO / "playbooks/rollback-runtime.yml"
+    site, back = REPO / "playbooks/site.yml", REPO / "playbooks/rollback_runtime.yml"
     _play(site, "--tags", "runtime", collections=newer)
     new = _current(lab)
     assert new.startswith("0.1.1-")

@@ -53,7 +53,7 @@ def check_release_links(
         yield _error("release", "no release is in force", current, AGAIN)
     elif found.current not in (*found.sound, *found.damaged):
         what = f"the link leads to {found.current}, which is no release here"
-        yield _error("release", what, current, f"{AGAIN}, or playbooks/rollback-runtime.yml")
+        yield _error("release", what, current, f"{AGAIN}, or playbooks/rollback_runtime.yml")
     if found.links[command] != os.path.join(current, "bin/ds01"):
         what = "the command on everybody's path is not the runtime in force"
         yield _error("release", what, command, AGAIN)
