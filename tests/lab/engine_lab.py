@@ -52,10 +52,9 @@ class EngineLab:
                 **os.environ,
                 "ANSIBLE_NOCOLOR": "1",
                 "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-                "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
             },
         )
-        _, arrow, result = done.stdout.partition(" => ")
+        _unused, arrow, result = done.stdout.partition(" => ")
         assert arrow, done.stdout + done.stderr
         # What Ansible has to say about a failure stands around the result.
         answer: dict[str, Any] = json.JSONDecoder().raw_decode(result)[0]
