@@ -162,11 +162,9 @@ class Slices:
         ]
 
     def drop_ins(self) -> str:
-        """Names, contents and times of every drop-in of ours."""
-        return self.lab.run(
-            "cd /etc/systemd/system && find . -path './*.slice.d/*' -type f | sort | "
-            "xargs -d '\\n' stat -c '%n %Y %i'; cat /etc/ds01/limits.json | sha256sum"
-        ).stdout
+        """Names and contents of every drop-in of ours, and of the record."""
+        find = "find /etc/systemd/system -path '*.slice.d/*' -type f -print0 | sort -z"
+        return self.lab.run(f"{find} | xargs -0 sha256sum; sha256sum /etc/ds01/limits.json").stdout
 
     def reloads(self) -> int:
         """How often systemd has been told to reload since boot."""

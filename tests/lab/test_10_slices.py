@@ -79,8 +79,8 @@ def test_a_directory_name_has_her_own_slice(slices: Slices) -> None:
     unit = f"ds01-researcher-{unit}.slice"
     baker = slices.start("bakers", unit, "sleep", "600")
     slices.wake(CAROL)
-    slices.play_changed({BAKER: {"memory_max": "320m"}})
-    assert slices.cgroup(unit, "memory.max") == str(320 * MIB)
+    slices.play_changed({BAKER: {"memory_max": "740m"}})
+    assert slices.cgroup(unit, "memory.max") == str(740 * MIB)
     assert slices.cgroup(CAROL, "memory.max") == str(768 * MIB)
     assert baker in slices.cgroup_tree_pids(unit)
     assert slices.cgroup_tree_pids(CAROL) == []
