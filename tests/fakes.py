@@ -110,12 +110,16 @@ class FakeSystemd:
         self.contexts: dict[str, Context] = {}
         self.calls: list[tuple[str, tuple[str, ...]]] = []
         self.broken: dict[str, Exception] = {}
+        self.forgotten: tuple[str, ...] = ()
 
     def running(self) -> bool:
         return True
 
     def loaded_slices(self) -> list[str]:
         return sorted(self.contexts)
+
+    def forget_leftovers(self, settings: Iterable[str]) -> None:
+        self.forgotten = tuple(settings)
 
     def set_properties(self, unit: str, assignments: Sequence[str]) -> None:
         if unit in self.broken:

@@ -227,3 +227,10 @@ def test_an_override_that_has_ended_is_a_warning_of_the_host(host: FakeHost) -> 
         "limits.yml:7: the override of alice ended on 2026-12-31 and is ignored. "
         "Remove it, or set a later date"
     ]
+
+
+def test_a_run_with_nothing_to_do_still_clears_what_a_killed_one_left(host: FakeHost) -> None:
+    host.apply(SITE)
+    host.systemd.forgotten = ()
+    assert not host.apply(SITE).changed
+    assert {"MemoryMax", "TasksMax", "IOReadBandwidthMax"} <= set(host.systemd.forgotten)

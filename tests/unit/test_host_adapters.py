@@ -142,3 +142,15 @@ def test_an_account_that_there_is_not_is_none(name: str) -> None:
 @pytest.mark.parametrize("uid", [-1, 2**31 - 7, 2**64])
 def test_an_id_that_there_is_not_is_none(uid: int) -> None:
     assert accounts.find_uid(uid) is None
+
+
+def test_what_a_killed_run_left_below_run_is_removed_and_the_rest_stays(tmp_path: Path) -> None:
+    for folder in ("ds01-student-alice.slice.d", "user-1001.slice.d", "docker-1.scope.d"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "50-MemoryMax.conf").write_text("[Slice]\nMemoryMax=1\n")
+    other = tmp_path / "user-1001.slice.d/50-AllowedCPUs.conf"
+    other.write_text("[Slice]\nAllowedCPUs=0\n")
+    Systemd(Commands(), str(tmp_path)).forget_leftovers(name for name in ("MemoryMax", "TasksMax"))
+    left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.conf"))
+    assert left == ["docker-1.scope.d/50-MemoryMax.conf", "user-1001.slice.d/50-AllowedCPUs.conf"]
+    assert not (tmp_path / "ds01-student-alice.slice.d").exists()

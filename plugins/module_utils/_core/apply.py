@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ class Units(Protocol):
 
     def loaded_slices(self) -> list[str]: ...
     def set_properties(self, unit: str, assignments: Sequence[str]) -> None: ...
+    def forget_leftovers(self, settings: Iterable[str]) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from .apply import (
 from .dropins import present_files, sweep
 from .errors import Ds01Error
 from .gather import Gathered, HostPort, IoSettings
+from .keys import SLICE_KEYS
 from .limits import Limits, to_json
 from .slices import UNIT_DIR, shown_limits
 
@@ -178,6 +179,7 @@ def enforce(
     where = paths or Paths()
     found.refuse_errors()
     with locked(where.lock):
+        host.systemd.forget_leftovers(key.setting for key in SLICE_KEYS)
         outcome = look(found, io, host, where)
         if not outcome.changed:
             sweep(where.units)

@@ -82,10 +82,19 @@ class Systemd:
             return
 
     def leftovers(self) -> list[str]:
-        """Slices of ours with runtime settings left behind by somebody else's hand."""
+        """Slices of ours with runtime settings that a killed run or another hand left behind."""
         try:
             entries = os.listdir(self.control)
         except OSError:
             return []
         units = [name.removesuffix(".d") for name in entries if name.endswith(".slice.d")]
         return sorted(u for u in units if u == "ds01.slice" or u.startswith(("ds01-", "user-")))
+
+    def forget_leftovers(self, settings: Iterable[str]) -> None:
+        """Remove what is left of some settings of every slice of ours.
+
+        Values in force stay; only a later life of the slice would have read these files.
+        """
+        names = tuple(settings)
+        for unit in self.leftovers():
+            self.forget(unit, names)
