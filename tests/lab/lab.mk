@@ -1,6 +1,9 @@
 # The lab host: a virtual machine that site.yml provisions for real. Included by ../../Makefile.
 LAB := tests/lab/lab
-AS ?= root
+# Make has an AS of its own, the assembler: only one that was said counts.
+ifeq ($(origin AS),default)
+AS := root
+endif
 
 .PHONY: lab
 lab: setup lab-up ## boot the lab host, run site.yml on it, show what is enforced and what to try

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,3 +145,20 @@ def test_ssh_hands_a_command_over_unquoted_and_whole(settings: Settings) -> None
 
 def test_a_port_nobody_listens_on_does_not_answer() -> None:
     assert not ssh.answers(ssh.free_port())
+
+
+@pytest.mark.parametrize(
+    ("said", "account"), [([], "root"), (["AS=alice"], "alice")], ids=["nobody named", "alice"]
+)
+def test_make_lab_ssh_is_root_unless_somebody_is_named(said: list[str], account: str) -> None:
+    # Make has a variable AS of its own, the assembler.
+    environment = {name: value for name, value in os.environ.items() if name != "AS"}
+    top = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        ["make", "--dry-run", "-C", str(top), "lab-ssh", "RUN=true", *said],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"--as '{account}'" in done.stdout
