@@ -21,7 +21,7 @@ default_group: student
 total: {memory_max: 100g}
 groups:
   student: {memory_max: 8g, tasks_max: 512, io_write_bw_max: 8M}
-  guest: {members: [eve], memory_max: 1g, cpu_quota: 50%}
+  guest: {members: [visitor], memory_max: 1g, cpu_quota: 50%}
 user_overrides:
   alice: {tasks_max: 1024}
   bob: {memory_max: 16g}
@@ -39,7 +39,7 @@ RUNNING = (
     "ds01-student-alice.slice",
     "ds01-student-bob.slice",
     "ds01-student-zoe.slice",
-    "ds01-guest-eve.slice",
+    "ds01-guest-visitor.slice",
     "ds01-unattributed.slice",
     "user-1001.slice",
     "user-0.slice",

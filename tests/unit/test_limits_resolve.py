@@ -22,7 +22,6 @@ from ds01.core.limits import (
     of_login,
     of_total,
     of_user,
-    slice_of,
     to_json,
 )
 from fakes import NOW, read_limits
@@ -106,7 +105,7 @@ def test_totals_and_logins_have_their_own_values(site: Limits) -> None:
     [
         ("alice", ["ds01-researchers"], "student", "groups.student.members (limits.yml:13)"),
         ("bob", ["users", "ba"], "student", "Unix group ba, groups.student.unix_groups"),
-        ("erin", ["ds01-researchers"], "researcher", "Unix group ds01-researchers"),
+        ("newcomer", ["ds01-researchers"], "researcher", "Unix group ds01-researchers"),
         ("both", ["ds01-researchers", "ba"], "student", "Unix group ba"),
         ("nobody", [], "student", "default_group"),
         ("H.Baker@Hertie-School.LAN", [], "researcher", "groups.researcher.members"),
@@ -120,11 +119,6 @@ def test_members_come_before_unix_groups_before_the_default(
     found, reason = group_of(site, user, unix_groups)
     assert found == group
     assert reason.startswith(why)
-
-
-def test_the_slice_follows_the_group(site: Limits) -> None:
-    assert slice_of(site, "alice") == "ds01-student-alice.slice"
-    assert slice_of(site, "erin", ["ds01-researchers"]) == "ds01-researcher-erin.slice"
 
 
 ENDS = [

@@ -172,19 +172,19 @@ def unlimited(host: FakeHost, unit: str) -> bool:
 
 
 def test_a_removed_group_is_removed_and_its_slices_set_back(host: FakeHost) -> None:
-    host.systemd.start("ds01-researcher-erin.slice", "ds01-student-bob.slice")
-    host.systemd.use("ds01-researcher-erin.slice", "pids.current", 7)
+    host.systemd.start("ds01-researcher-newcomer.slice", "ds01-student-bob.slice")
+    host.systemd.use("ds01-researcher-newcomer.slice", "pids.current", 7)
     host.apply(SITE)
-    assert not unlimited(host, "ds01-researcher-erin.slice")
+    assert not unlimited(host, "ds01-researcher-newcomer.slice")
     start, end = SITE.index("  researcher:"), SITE.index("user_overrides:")
     outcome = host.apply(SITE[:start] + SITE[end:])
     assert not [path for path in host.files() if "researcher" in path]
     assert not [p for p in Path(host.paths.units).iterdir() if "researcher" in p.name]
-    assert unlimited(host, "ds01-researcher-erin.slice")
+    assert unlimited(host, "ds01-researcher-newcomer.slice")
     assert unlimited(host, "ds01-researcher.slice")
     assert not unlimited(host, "ds01-student-bob.slice")
     assert outcome.warnings == (
-        "ds01-researcher-erin.slice still runs 7 tasks of a removed group, without limits of "
+        "ds01-researcher-newcomer.slice still runs 7 tasks of a removed group, without limits of "
         "their own until they are started again",
     )
     assert not host.look(SITE[:start] + SITE[end:]).changed

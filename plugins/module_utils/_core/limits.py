@@ -23,7 +23,6 @@ from .names import (
     UNATTRIBUTED_GROUP,
     group_name_fault,
     user_name_fault,
-    user_slice,
 )
 
 SCHEMA = 1
@@ -264,11 +263,6 @@ def expired_overrides(limits: Limits, now: datetime) -> list[Problem]:
         for override in limits.overrides.values()
         if override.expired(now)
     ]
-
-
-def slice_of(limits: Limits, user: str, unix_groups: Iterable[str] = ()) -> str:
-    """The slice that a user's containers belong in."""
-    return user_slice(group_of(limits, user, unix_groups)[0], user)
 
 
 def to_json(limits: Limits) -> dict[str, Any]:

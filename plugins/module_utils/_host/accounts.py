@@ -33,14 +33,6 @@ def find(name: str) -> HostAccount | None:
     return _with_groups(entry)
 
 
-def find_uid(uid: int) -> HostAccount | None:
-    """An account by its user id, or None."""
-    try:
-        return _with_groups(pwd.getpwuid(uid))
-    except (KeyError, OverflowError):
-        return None
-
-
 def home_parents() -> list[str]:
     """Directories that hold the homes of people's accounts, as far as accounts enumerate.
 

@@ -90,7 +90,7 @@ class FakeHost:
             "alice": Account("alice", 1001, ("alice",)),
             "bob": Account("bob", 1002, ("bob",)),
             "carol": Account("carol", 1003, ("carol",)),
-            "erin": Account("erin", 1006, ("staff",)),
+            "newcomer": Account("newcomer", 1006, ("staff",)),
         }
 
     def _run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -102,7 +102,7 @@ def test_show_names_an_override_with_reason_and_end(ds01: Any) -> None:
 
 
 def test_show_follows_unix_groups(ds01: Any) -> None:
-    _status, out, _err = ds01("limits", "show", "erin")
+    _status, out, _err = ds01("limits", "show", "newcomer")
     assert "group researcher, by Unix group staff" in out
 
 

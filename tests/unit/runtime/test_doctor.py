@@ -64,7 +64,7 @@ def test_a_missing_drop_in_is_found(machine: Machine) -> None:
 
 
 def test_a_drop_in_of_nobody_in_the_limits_is_found(machine: Machine) -> None:
-    folder = _units(machine) / "ds01-student-mallory.slice.d"
+    folder = _units(machine) / "ds01-student-stranger.slice.d"
     folder.mkdir()
     source = _units(machine) / "ds01-student-bob.slice.d/70-ds01-user.conf"
     (folder / source.name).write_text(source.read_text())
