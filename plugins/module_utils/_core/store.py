@@ -1,0 +1,384 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The state of the host in one SQLite file: leases, queue, blocks, and events not yet logged.
+
+Writers take a lock file (flock(2)) and then ``BEGIN IMMEDIATE``; the lock is kept until the files that
+follow from a commit are written too. Readers take neither (WAL, https://sqlite.org/wal.html). A commit
+is on the disk when it returns (``synchronous=FULL``).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .errors import Ds01Error
+
+STATE_PATH = "/var/lib/ds01/state.db"
+VERSION = 1
+APPLICATION_ID = 0x44533031  # "DS01", shown by file(1)
+LOCK_SECONDS = 20.0
+_LOCK_POLL_SECONDS = 0.001
+
+_SCHEMA = """
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE slots (
+    uuid TEXT PRIMARY KEY, idx TEXT NOT NULL, parent TEXT NOT NULL, profile TEXT NOT NULL,
+    memory INTEGER NOT NULL, compute_slices INTEGER NOT NULL, health TEXT NOT NULL) STRICT;
+CREATE TABLE leases (
+    id TEXT PRIMARY KEY, uid INTEGER NOT NULL, user TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('reserved', 'bound', 'held', 'free')),
+    slots TEXT NOT NULL, created REAL NOT NULL, ask TEXT NOT NULL,
+    container TEXT NOT NULL, container_name TEXT NOT NULL,
+    bound_at REAL, held_at REAL, expires REAL, hold_until REAL, hold REAL, max_runtime REAL,
+    revoked REAL, stale INTEGER NOT NULL) STRICT;
+CREATE INDEX leases_state ON leases (state);
+-- One row a slot that is taken: the file itself refuses a second lease on it.
+CREATE TABLE taken (
+    slot TEXT PRIMARY KEY, lease TEXT NOT NULL REFERENCES leases (id)) STRICT;
+CREATE INDEX taken_lease ON taken (lease);
+CREATE TABLE queue (
+    ticket TEXT PRIMARY KEY, asked REAL NOT NULL, seen REAL NOT NULL, deadline REAL,
+    ask TEXT NOT NULL, allowance TEXT NOT NULL, lease TEXT NOT NULL) STRICT;
+CREATE TABLE blocks (
+    slot TEXT NOT NULL, why TEXT NOT NULL, text TEXT NOT NULL, by TEXT NOT NULL,
+    since REAL NOT NULL, PRIMARY KEY (slot, why)) STRICT;
+-- Events are committed with what they tell of, and logged after it.
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT;
+"""
+
+
+class StoreError(Ds01Error):
+    """The store cannot be used."""
+
+
+class StoreMissing(StoreError):
+    """There is no store."""
+
+
+class StoreVersion(StoreError):
+    """The store is of another version."""
+
+
+class StoreCorrupt(StoreError):
+    """The store is damaged."""
+
+
+class StoreFull(StoreError):
+    """The store could not be written; nothing was changed."""
+
+
+class Store:
+    """One open store. Threads have connections of their own.
+
+    :param path: the SQLite file; the lock file lies beside it.
+    """
+
+    def __init__(self, path: str = STATE_PATH) -> None:
+        self.path = path
+        self.lock_path = os.path.splitext(path)[0] + ".lock"
+        self._local = threading.local()
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection.
+
+        :raises StoreError: as :func:`open_store`.
+        """
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None or self._local.pid != os.getpid():
+            with _told(self.path):
+                found = _connect(self.path)
+            self._local.connection, self._local.pid = found, os.getpid()
+        return found
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        found = getattr(self._local, "connection", None)
+        if found is not None and self._local.pid == os.getpid():
+            found.close()
+        self._local.connection = None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the writers' lock; within one thread it may be taken again.
+
+        :raises StoreError: another process keeps it for longer than :data:`LOCK_SECONDS`.
+        """
+        if getattr(self._local, "held", False):
+            yield
+            return
+        descriptor = _lock(self.lock_path)
+        self._local.held = True
+        try:
+            yield
+        finally:
+            self._local.held = False
+            os.close(descriptor)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Lock, then one transaction: all of it is on the disk at the end, or none.
+
+        :raises StoreError: the store cannot be read or written; nothing was changed then.
+        """
+        with self.locked():
+            connection = self.connection()
+            with _told(self.path):
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view, with no lock."""
+        connection = self.connection()
+        if connection.in_transaction:
+            yield connection
+            return
+        with _told(self.path):
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+
+def open_store(path: str = STATE_PATH) -> Store:
+    """Open the store of this version.
+
+    :raises StoreMissing: there is none.
+    :raises StoreVersion: it is of another version.
+    :raises StoreCorrupt: it is damaged.
+    """
+    store = Store(path)
+    store.connection()
+    return store
+
+
+def version_of(path: str = STATE_PATH) -> int | None:
+    """The version of the store at ``path``; None where there is none.
+
+    :raises StoreCorrupt: it is no store of ours, or damaged.
+    """
+    if not os.path.exists(path):
+        return None
+    with _told(path):
+        connection = sqlite3.connect(
+            f"file:{_quoted(path)}?mode=rw", uri=True, isolation_level=None
+        )
+        try:
+            return _version(connection, path)
+        finally:
+            connection.close()
+
+
+def migrate(path: str = STATE_PATH) -> bool:
+    """Make the store, or bring it to this version.
+
+    :returns: whether anything was done.
+    :raises StoreVersion: it is of a newer version than this one knows.
+    :raises StoreCorrupt: it is damaged.
+    """
+    with Store(path).locked():
+        found = version_of(path)
+        if found == VERSION:
+            return False
+        if found is not None:
+            raise _other_version(found, path)
+        _create(path)
+        return True
+
+
+def check(path: str = STATE_PATH) -> None:
+    """Look at every page of the store (``PRAGMA quick_check``).
+
+    :raises StoreError: it is missing, of another version, or damaged.
+    """
+    store = open_store(path)
+    try:
+        with store.reading() as connection:
+            row = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if row[0] != "ok":
+                raise _corrupt(path, str(row[0]))
+    finally:
+        store.close()
+
+
+def move_aside(path: str, suffix: str) -> list[str]:
+    """Put a damaged store out of the way, with what belongs to it.
+
+    :param suffix: appended to the names; a time stamp.
+    :returns: the new names.
+    """
+    moved = []
+    for part in ("", "-wal", "-shm"):
+        if os.path.exists(path + part):
+            target = f"{path}{part}.{suffix}"
+            os.replace(path + part, target)
+            moved.append(target)
+    return moved
+
+
+def _create(path: str) -> None:
+    """Under a hidden name first, so that a crash leaves no half a store behind."""
+    work = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+    for part in ("", "-journal", "-wal", "-shm"):
+        if os.path.exists(work + part):
+            os.unlink(work + part)
+    with _told(path):
+        os.close(os.open(work, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(work, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN")
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={VERSION}")
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        os.replace(work, path)
+        descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    if not os.path.exists(path):
+        raise StoreMissing(
+            "there is no state store", path, "Run site.yml (its role runtime makes the store)"
+        )
+    connection = sqlite3.connect(
+        f"file:{_quoted(path)}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        timeout=LOCK_SECONDS,
+        check_same_thread=False,
+    )
+    try:
+        found = _version(connection, path)
+        if found != VERSION:
+            raise _other_version(found, path)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise _corrupt(path, "the file is no ds01 store")
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _other_version(found: int, path: str) -> StoreVersion:
+    return StoreVersion(
+        f"the state store is of version {found}, this program reads {VERSION}",
+        path,
+        "Run site.yml with the newest version of the collection",
+    )
+
+
+def _corrupt(path: str, reason: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"the state store is damaged ({reason})",
+        path,
+        "Restart ds01d.service: it puts the file aside and builds the store anew",
+    )
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """SQLite's errors in our words."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            what = "the state store is busy"
+            raise StoreError(what, path, "Try again; see who holds it: fuser -v") from error
+        if "no such table" in text or "no such column" in text:
+            raise _corrupt(path, text) from error
+        raise _unwritable(path, text) from error
+    except sqlite3.DatabaseError as error:
+        raise _corrupt(path, str(error)) from error
+
+
+def _unwritable(path: str, reason: str) -> StoreFull:
+    return StoreFull(
+        f"the state store cannot be written, so nothing was changed ({reason})",
+        path,
+        "Look at the file system's free space (df) and state (dmesg)",
+    )
+
+
+def _lock(path: str) -> int:
+    """An exclusive lock on the lock file, as a descriptor whose closing gives it back."""
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+                raise _unwritable(path, os.strerror(error.errno)) from error
+            raise StoreError(
+                f"the lock file cannot be opened: {error.strerror}", path, "Run as root"
+            ) from error
+        if _take(descriptor, until) and _same_file(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+        if time.monotonic() >= until:
+            raise StoreError(
+                f"another process has kept the store for {LOCK_SECONDS:.0f} s",
+                path,
+                "See which one with fuser -v; a restart of ds01d.service is safe at any time",
+            )
+
+
+def _take(descriptor: int, until: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_LOCK_POLL_SECONDS)
+        else:
+            return True
+
+
+def _same_file(descriptor: int, path: str) -> bool:
+    """Whether the path still names the locked file: somebody may have removed it."""
+    try:
+        named, mine = os.stat(path), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
