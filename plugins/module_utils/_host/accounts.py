@@ -33,6 +33,18 @@ def find(name: str) -> HostAccount | None:
     return _with_groups(entry)
 
 
+def by_uid(uid: int) -> HostAccount | None:
+    """An account by its uid (getpwuid(3)), or None when the host does not know it.
+
+    Of two accounts with one uid it is always the same one.
+    """
+    try:
+        entry = pwd.getpwuid(uid)
+    except (KeyError, OverflowError):
+        return None
+    return _with_groups(entry)
+
+
 def home_parents() -> list[str]:
     """Directories that hold the homes of people's accounts, as far as accounts enumerate.
 
