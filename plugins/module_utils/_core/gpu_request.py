@@ -140,7 +140,13 @@ def fits(slots: Iterable[Slot], left: Use) -> bool:
 
 def use_of(leases: Iterable[Lease], slots: dict[str, Slot], uid: int) -> Use:
     """What a user's leases take, those on lost or gone slots included."""
-    mine = [slots[u] for l in leases if l.uid == uid and l.holding for u in l.slots if u in slots]
+    mine = [
+        slots[u]
+        for lease in leases
+        if lease.uid == uid and lease.holding
+        for u in lease.slots
+        if u in slots
+    ]
     return Use(sum(slot.sevenths for slot in mine), sum(slot.is_mig for slot in mine))
 
 
@@ -223,7 +229,7 @@ def _candidates(ask: Ask, allowance: Allowance, slots: Sequence[Slot]) -> tuple[
             "slots",
             f"this host has no {ask.count} slots of one kind that {allowance.user} may lease",
             "count",
-            "It has " + ", ".join(f"{n} × {name}" for name, n in sorted(counts.items())),
+            "It has " + ", ".join(f"{n} x {name}" for name, n in sorted(counts.items())),
         )
     return tuple(slot for slot in allowed if counts[class_of(slot)] >= ask.count)
 
