@@ -51,6 +51,9 @@ CREATE TABLE queue (
 CREATE TABLE blocks (
     slot TEXT NOT NULL, why TEXT NOT NULL, text TEXT NOT NULL, by TEXT NOT NULL,
     since REAL NOT NULL, PRIMARY KEY (slot, why)) STRICT;
+-- Requests that ended without a lease, for as long as somebody may ask why.
+CREATE TABLE ended (
+    ticket TEXT PRIMARY KEY, uid INTEGER NOT NULL, at REAL NOT NULL, why TEXT NOT NULL) STRICT;
 -- Events are committed with what they tell of, and logged after it.
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT;
@@ -325,6 +328,8 @@ def _told(path: str) -> Iterator[None]:
         if "locked" in text or "busy" in text:
             what = "the state store is busy"
             raise StoreError(what, path, "Try again; see who holds it: fuser -v") from error
+        if "unable to open" in text:
+            raise StoreError("the state store cannot be opened", path, "Run as root") from error
         if "no such table" in text or "no such column" in text:
             raise _corrupt(path, text) from error
         raise _unwritable(path, text) from error
