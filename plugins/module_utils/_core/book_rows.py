@@ -25,7 +25,9 @@ _UPSERT = (
 
 def _ask(text: str) -> Ask:
     data = json.loads(text)
-    return Ask(data["count"], data["kind"], tuple(data["devices"]), data["note"])
+    return Ask(
+        data["count"], data["kind"], tuple(data["devices"]), data["note"], data.get("name", "")
+    )
 
 
 def _lease(row: tuple[Any, ...]) -> Lease:

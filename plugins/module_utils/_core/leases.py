@@ -36,12 +36,14 @@ class Ask:
     :param kind: :data:`ANY`, :data:`FULL`, :data:`MIG`, or a MIG profile such as ``2g.10gb``.
     :param devices: explicit slots by UUID or index; then count is their number.
     :param note: what it is for, in the asker's words; shown in lists.
+    :param name: the asker's own name for the request, by which he finds its lease again.
     """
 
     count: int = 1
     kind: str = ANY
     devices: tuple[str, ...] = ()
     note: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
