@@ -88,6 +88,7 @@ class Inventory:
     :param reason: NVML's own words where the state is not ready.
     :param slots: in the order of their indices.
     :param lost: UUIDs of GPUs that are lost, where NVML still knows them.
+    :param minors: minor of the device node, UUID of its GPU.
     """
 
     state: str
@@ -96,6 +97,7 @@ class Inventory:
     slots: tuple[Slot, ...] = ()
     processes: tuple[GpuProcess, ...] = ()
     lost: tuple[str, ...] = ()
+    minors: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,11 @@ def inventory(reading: Mapping[str, Any]) -> Inventory:
         slots=tuple(sorted(slots, key=lambda slot: slot.order)),
         processes=tuple(processes),
         lost=tuple(lost),
+        minors=tuple(
+            (int(gpu["minor"]), gpu["uuid"])
+            for gpu in reading["gpus"]
+            if gpu.get("uuid") and gpu.get("minor") is not None
+        ),
     )
 
 
