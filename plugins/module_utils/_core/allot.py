@@ -97,12 +97,12 @@ def pass_queue(board: Board, now: float, placement: str = SPREAD) -> Pass:
     requests behind it would otherwise take them for ever.
     """
     if not board.ready:
-        waiting = tuple((w, "the GPU driver does not answer") for w in in_order(board, now))
-        return Pass(waiting=waiting)
+        why = "the GPU driver does not answer"
+        return Pass(waiting=tuple((waiter, why) for waiter in in_order(board, now)))
     free = _free(board)
     granted: list[tuple[Waiter, tuple[Slot, ...]]] = []
     refused: list[tuple[Waiter, Refused]] = []
-    waiting = []
+    waiting: list[tuple[Waiter, str]] = []
     slots = board.by_uuid
     for waiter in in_order(board, now):
         uid = waiter.allowance.uid

@@ -141,8 +141,7 @@ class Store:
                     yield connection
                     connection.execute("COMMIT")
                 except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
+                    _roll_back(connection)
                     raise
 
     @contextmanager
@@ -157,8 +156,12 @@ class Store:
             try:
                 yield connection
             finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                _roll_back(connection)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def open_store(path: str = STATE_PATH) -> Store:

@@ -1,0 +1,668 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lease book: request, reserve, bind, hold, free. One transaction decides.
+
+A grant is committed first and its file written after it: nobody knows the id before. An end goes the
+other way in two steps: the lease is revoked (committed), its file removed, and only when the engine,
+asked after that, runs no container with it, its slots are free. So a crash at any step leaves a slot
+taken rather than taken twice, and :meth:`Book.repair` or the next change finishes what was begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+from . import book_rows as rows
+from .allot import Board, estimates, in_order, pass_queue, refuse_taken
+from .book_apply import apply
+from .book_change import Change, load_board, settle
+from .book_clock import Anchor, Clock, anchor_from, host_clock, tick
+from .book_log import log_committed
+from .errors import Ds01Error
+from .events import EVENTS_PATH, Event, EventError, append
+from .gpu_request import check, named_slots, use_of, well_formed
+from .gpu_settings import GpuSettings
+from .gpus import Inventory, Slot
+from .lease_files import LeaseFiles, sound_id
+from .leases import (
+    BOUND,
+    FREE,
+    HELD,
+    RESERVED,
+    Allowance,
+    Ask,
+    Block,
+    Lease,
+    Refused,
+    Waiter,
+)
+from .reconcile import Action, SeenContainer, SeenProcess, plan
+from .store import Store
+
+SETTLE_SECONDS = 1.0
+"""Between the removal of a lease file and the question to the engine: it learns of the removal by
+inotify(7), and a start that had read the file before is then under way and makes the question wait."""
+
+FAULT_POINTS = (
+    "locked",
+    "decided",
+    "committed",
+    "file_written",
+    "file_removed",
+    "event_appended",
+    "events_logged",
+    "revoked",
+    "engine_asked",
+)
+"""Where tests let a process die."""
+
+
+class EngineView(Protocol):
+    """What the book asks the engine."""
+
+    def containers_of(self, lease_id: str) -> Sequence[SeenContainer]:
+        """The containers that name a lease, each asked for by itself, so that the answer waits for
+        a start that is under way.
+
+        :raises Ds01Error: the engine does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a request.
+
+    :param ended: why it waits no more and has nothing: the parts of an error.
+    """
+
+    granted: Lease | None = None
+    waiting: Waiter | None = None
+    ended: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A request in the queue.
+
+    :param position: from 1.
+    :param eta: seconds from now, an estimate; None where nothing tells.
+    :param reason: why it waits.
+    """
+
+    waiter: Waiter
+    position: int
+    eta: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The book at one moment.
+
+    :param leases: ended ones whose container is still there included.
+    :param now: seconds of the book's clock.
+    :param wall: seconds since the epoch at the same moment.
+    :param driver: one of the states of :mod:`.gpus`; empty before the first look.
+    """
+
+    slots: tuple[Slot, ...]
+    leases: tuple[Lease, ...]
+    queue: tuple[Queued, ...]
+    blocks: tuple[Block, ...]
+    now: float
+    wall: float
+    driver: str
+    driver_reason: str = ""
+
+    def wall_of(self, moment: float) -> float:
+        """A time of the book as seconds since the epoch."""
+        return self.wall + moment - self.now
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a reconciliation did, and what is left for others: starts, renewals, things to tell."""
+
+    actions: tuple[Action, ...] = ()
+
+
+class Book:
+    """The lease book of this host. Whoever opens the store decides; the daemon has no private truth.
+
+    :param store: the state store.
+    :param files: the lease files.
+    :param clock: the host's clocks.
+    :param source: the program's name in events.
+    :param settle_seconds: see :data:`SETTLE_SECONDS`.
+    :param fault: told the name of each step of :data:`FAULT_POINTS`; tests die there.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        files: LeaseFiles,
+        clock: Clock = host_clock,
+        settings: GpuSettings | None = None,
+        events_path: str = EVENTS_PATH,
+        source: str = "ds01d",
+        settle_seconds: float = SETTLE_SECONDS,
+        fault: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        self.store = store
+        self.files = files
+        self.clock = clock
+        self.settings = settings or GpuSettings()
+        self.events_path = events_path
+        self.source = source
+        self.settle_seconds = settle_seconds
+        self.fault = fault
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def request(
+        self,
+        ask: Ask,
+        allowance: Allowance,
+        *,
+        queue: bool = True,
+        lease: str = "",
+        ticket: str = "",
+    ) -> Outcome:
+        """Reserve slots, or wait for them.
+
+        :param queue: whether to wait when nothing fits now.
+        :param lease: an ended lease that gets new slots under its old id.
+        :param ticket: makes it idempotent: the same ticket again gives what came of it.
+        :raises Refused: no waiting would help, or nothing fits and ``queue`` is False.
+        :raises Ds01Error: the store or a lease file cannot be written; nothing was granted.
+        """
+        try:
+            return self._request(ask, allowance, queue, lease, ticket)
+        except Refused as refusal:
+            self._tell_refusal(refusal, ask, allowance)
+            raise
+
+    def _request(
+        self, ask: Ask, allowance: Allowance, queue: bool, lease: str, ticket: str
+    ) -> Outcome:
+        ask = well_formed(ask)
+        ticket = lease or ticket or f"l{secrets.token_hex(8)}"
+        if not sound_id(ticket):
+            raise Refused("ticket", f"{ticket[:80]!r} is no ticket", "ticket")
+        with self._change() as change:
+            known = self._known(change, ticket, allowance.uid, renewing=bool(lease))
+            if known is not None:
+                return known
+            board = change.board
+            if not board.ready:
+                raise Refused(
+                    "driver",
+                    "the GPU driver does not answer, so nothing is handed out",
+                    change.driver_reason,
+                    "Tell your administrator; 'ds01 gpu status' shows when it is back",
+                )
+            used = use_of(board.leases, board.by_uuid, allowance.uid)
+            others = [w for w in board.waiters if w.allowance.uid == allowance.uid]
+            check(ask, allowance, board.slots, used, others)
+            deadline = None if allowance.wait is None or lease else change.now + allowance.wait
+            waiter = Waiter(ticket, change.now, change.now, deadline, ask, allowance, lease)
+            if ask.devices:
+                queue = False
+            granted = self._try(change, waiter)
+            if not granted and not queue:
+                raise self._nothing_free(waiter, board)
+            change.put_waiter(waiter)
+            if not granted:
+                change.event("gpu.queued", allowance.user, ask=asdict(ask), ticket=ticket)
+        return self.poll(ticket, seen=False) or Outcome()
+
+    def _known(self, change: Change, ticket: str, uid: int, renewing: bool) -> Outcome | None:
+        """What is there already under this ticket.
+
+        :raises Refused: it is somebody else's, or a lease that cannot be renewed.
+        """
+        lease = change.lease(ticket)
+        waiter = change.waiter(ticket)
+        owner = lease.uid if lease else waiter.allowance.uid if waiter else uid
+        if owner != uid:
+            raise Refused("owner", "this ticket is somebody else's", "ticket")
+        if waiter:
+            return Outcome(waiting=waiter)
+        if lease is None:
+            if renewing:
+                raise Refused("lease", f"there is no lease {ticket}", "lease", "Ask for a new one")
+            return None
+        if lease.holding:
+            return Outcome(granted=lease)
+        if not renewing:
+            raise Refused("lease", f"lease {ticket} has ended", "ticket", "Ask for a new one")
+        return None
+
+    def _try(self, change: Change, waiter: Waiter) -> bool:
+        board = replace(change.board, waiters=(*change.board.waiters, waiter))
+        result = pass_queue(board, change.now, self.settings.placement)
+        return any(served.ticket == waiter.ticket for served, _slots in result.granted)
+
+    def _nothing_free(self, waiter: Waiter, board: Board) -> Refused:
+        if waiter.ask.devices:
+            return refuse_taken(waiter, board)
+        return Refused(
+            "busy",
+            "no GPU that fits is free now",
+            "",
+            "Wait for one: ds01 gpu request --wait; see who has them: ds01 gpu status",
+        )
+
+    def _tell_refusal(self, refusal: Refused, ask: Ask, allowance: Allowance) -> None:
+        details = {"ask": asdict(ask), **refusal.as_dict()}
+        event = Event("gpu.refused", self.source, user=allowance.user, details=details)
+        # The refusal stands whether or not it can be recorded.
+        with contextlib.suppress(EventError):
+            append(self.events_path, event)
+
+    def poll(self, ticket: str, seen: bool = True) -> Outcome | None:
+        """What has come of a request; None when nothing is known of it (any more).
+
+        :param seen: whether the one who waits is there; a request that nobody asks for is dropped
+            after :data:`.book_change.UNSEEN_SECONDS`.
+        """
+        with self.store.reading() as connection:
+            lease = rows.lease_by_id(connection, ticket)
+            waiter = next((w for w in rows.waiters(connection) if w.ticket == ticket), None)
+            ended = rows.ended(connection, ticket)
+            now = self._now(connection)
+        if waiter is not None:
+            if seen and now - waiter.seen > 20:
+                with self._change() as change:
+                    current = change.waiter(ticket)
+                    if current is not None:
+                        change.put_waiter(replace(current, seen=change.now))
+            return Outcome(waiting=waiter)
+        if lease is not None and lease.holding:
+            return Outcome(granted=lease)
+        return Outcome(ended=ended) if ended else None
+
+    def cancel(self, ticket: str, why: str) -> bool:
+        """Take a request out of the queue; a lease that came of it ends, if nothing uses it yet."""
+        with self._change() as change:
+            waiter = change.waiter(ticket)
+            if waiter is not None:
+                change.end_waiter(waiter, {"what": why, "where": "", "remedy": "", "rule": "left"})
+                return True
+            lease = change.lease(ticket)
+            if lease is not None and lease.state == RESERVED and lease.revoked is None:
+                change.revoke(lease, why)
+                return True
+        return False
+
+    def set_allowances(self, allowances: Mapping[int, Allowance]) -> None:
+        """Limits have changed: waiting requests follow them.
+
+        :param allowances: by uid; users that are not in it keep theirs.
+        """
+        with self._change() as change:
+            for waiter in change.board.waiters:
+                new = allowances.get(waiter.allowance.uid)
+                if new is not None and new != waiter.allowance:
+                    deadline = None if new.wait is None else waiter.asked + new.wait
+                    deadline = None if waiter.lease else deadline
+                    change.put_waiter(replace(waiter, allowance=new, deadline=deadline))
+
+    # --- a container's life -----------------------------------------------------------------------
+
+    def bind(self, lease_id: str, container: str, container_name: str = "") -> Lease:
+        """A container was created with the lease.
+
+        :raises Refused: the lease has ended, or belongs to another container.
+        """
+        with self._change() as change:
+            lease = self._must(change, lease_id)
+            if lease.container and lease.container != container:
+                raise Refused(
+                    "lease",
+                    f"lease {lease_id} belongs to container {lease.container_name}",
+                    "lease",
+                    "One lease is for one container: ask for another",
+                )
+            if not lease.holding:
+                raise Refused("lease", f"lease {lease_id} has ended", "lease", "Ask for a new one")
+            change.bind(lease, container, container_name)
+        return self._get(lease_id)
+
+    def container_started(self, lease_id: str, container: str) -> None:
+        """The lease's container runs (again)."""
+        with self._change() as change:
+            lease = change.lease(lease_id)
+            if lease and lease.state == HELD and lease.container == container:
+                change.bind(lease, container, lease.container_name)
+
+    def container_stopped(self, lease_id: str, container: str) -> None:
+        """The lease's container stopped: its GPU is held for a while."""
+        with self._change() as change:
+            lease = change.lease(lease_id)
+            if lease and lease.state == BOUND and lease.container == container:
+                change.hold(lease, change.now)
+
+    def container_gone(self, lease_id: str, container: str) -> None:
+        """The lease's container was removed."""
+        with self._change() as change:
+            lease = change.lease(lease_id)
+            if lease and lease.holding and lease.container == container:
+                change.revoke(lease, "container removed")
+
+    # --- ending -----------------------------------------------------------------------------------
+
+    def release(self, lease_id: str, by: str, engine: EngineView, wait: bool = True) -> Lease:
+        """End a lease.
+
+        :param by: who asks, for the event.
+        :param wait: wait for the second step, :attr:`settle_seconds`; else :meth:`finish` does it.
+        :returns: the lease as it is then.
+        :raises Refused: there is none, or a container runs with it.
+        :raises Ds01Error: the engine does not answer: nothing is freed blindly.
+        """
+        lease = self._get(lease_id)
+        if lease.holding and lease.revoked is None:
+            running = [c.name for c in engine.containers_of(lease_id) if c.alive]
+            if running:
+                raise Refused(
+                    "running",
+                    f"container {running[0]} runs with this lease",
+                    "lease",
+                    f"Stop it first: docker stop {running[0]}",
+                )
+            with self._change() as change:
+                lease = self._must(change, lease_id)
+                if lease.holding and lease.revoked is None:
+                    change.revoke(lease, f"released by {by}")
+        if wait:
+            time.sleep(self.settle_seconds)
+            self.finish(engine)
+            with self.store.reading() as connection:
+                found = rows.lease_by_id(connection, lease_id)
+            return found or replace(lease, state=FREE)
+        return self._get(lease_id)
+
+    def finish(self, engine: EngineView) -> list[str]:
+        """The second step of every end whose time has come.
+
+        :returns: ids of the leases that ended. While the engine does not answer, none does.
+        """
+        done = []
+        with self.store.reading() as connection:
+            now = self._now(connection)
+            due = [
+                lease
+                for lease in rows.holding(connection)
+                if lease.revoked is not None and now - lease.revoked >= self.settle_seconds
+            ]
+        for lease in due:
+            # After a crash between commit and removal the file may still be there.
+            if lease.id in self.files.present():
+                with self._change() as change:
+                    current = change.lease(lease.id)
+                    if current is not None and current.revoked == lease.revoked:
+                        change.put(replace(current, revoked=change.now))
+                continue
+            try:
+                users = engine.containers_of(lease.id)
+            except Ds01Error:
+                continue
+            self.fault("engine_asked")
+            with self._change() as change:
+                current = change.lease(lease.id)
+                if current is None or current.revoked != lease.revoked or not current.holding:
+                    continue
+                if change.end_or_resume(current, users):
+                    done.append(lease.id)
+        return done
+
+    # --- slots ------------------------------------------------------------------------------------
+
+    def drain(self, slot: str, message: str, by: str) -> bool:
+        """Hand out a slot no more; leases on it stay.
+
+        :param slot: UUID or index.
+        :returns: whether anything changed.
+        :raises Refused: there is no such slot.
+        """
+        with self._change() as change:
+            uuid = named_slots(Ask(devices=(slot,)), change.board.slots)[0].uuid
+            for block in rows.blocks(change.connection):
+                if (block.slot, block.why, block.text) == (uuid, "drained", message):
+                    return False
+            change.put_block(Block(uuid, "drained", message, by, change.now))
+            change.event("gpu.drained", None, slot=uuid, message=message, by=by)
+        return True
+
+    def undrain(self, slot: str, by: str) -> bool:
+        """Hand out a drained slot again.
+
+        :returns: whether anything changed.
+        :raises Refused: there is no such slot.
+        """
+        with self._change() as change:
+            uuid = named_slots(Ask(devices=(slot,)), change.board.slots)[0].uuid
+            for block in rows.blocks(change.connection):
+                if (block.slot, block.why) == (uuid, "drained"):
+                    change.drop_block(block)
+                    change.event("gpu.undrained", None, slot=uuid, by=by)
+                    return True
+        return False
+
+    def look(self, inventory: Inventory) -> list[str]:
+        """Record what NVML says: slots, their health, the driver's state.
+
+        :returns: kinds of what changed.
+        """
+        with self._change() as change:
+            return change.look(inventory)
+
+    def reconcile(
+        self,
+        inventory: Inventory,
+        containers: Sequence[SeenContainer] | None,
+        processes: Sequence[SeenProcess],
+        *,
+        looked: float | None = None,
+        engine_since: float | None = None,
+        start_failed: Sequence[str] = (),
+    ) -> Report:
+        """Compare the book with NVML and the engine, and mend it.
+
+        :param containers: all containers, or None while the engine does not answer.
+        :param looked: the book's time (:meth:`now`) before they were listed.
+        :param engine_since: as :func:`.reconcile.plan`, like ``start_failed``.
+        """
+        with self._change(whole=True) as change:
+            change.look(inventory)
+            actions = plan(
+                rows.every_lease(change.connection),
+                change.board.slots,
+                rows.blocks(change.connection),
+                inventory,
+                containers,
+                processes,
+                change.now,
+                self.clock().wall,
+                looked=looked,
+                files=self.files.read(),
+                engine_since=engine_since,
+                start_failed=start_failed,
+                waiting=[waiter.ticket for waiter in change.board.waiters if waiter.lease],
+            )
+            apply(change, actions)
+        return Report(tuple(actions))
+
+    def repair(self) -> None:
+        """Make the lease files what the book says, and log what is committed."""
+        with self._change(whole=True):
+            pass
+
+    def settle(self) -> None:
+        """Let times that have come count: reservations, holds, waits; serve the queue."""
+        with self._change():
+            pass
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds of the book's clock."""
+        with self.store.reading() as connection:
+            return self._now(connection)
+
+    def due(self) -> float | None:
+        """Seconds from now until a time of the book comes; None when there is none."""
+        with self.store.reading() as connection:
+            now = self._now(connection)
+            leases, waiters = rows.holding(connection), rows.waiters(connection)
+        times = [w.deadline for w in waiters]
+        for lease in leases:
+            if lease.revoked is not None:
+                times.append(lease.revoked + self.settle_seconds)
+            elif lease.state == RESERVED:
+                times.append(lease.expires)
+            elif lease.state == HELD:
+                times.append(lease.hold_until)
+        known = [moment for moment in times if moment is not None]
+        return max(0.0, min(known) - now) if known else None
+
+    def snapshot(self, eta: bool = True) -> Snapshot:
+        """The book now; takes no lock.
+
+        :param eta: whether waits are estimated, which costs time with a long queue.
+        """
+        with self.store.reading() as connection:
+            now = self._now(connection)
+            board = load_board(connection, self.files)
+            leases = tuple(rows.every_lease(connection))
+            driver = rows.meta(connection, "driver") or ""
+            reason = rows.meta(connection, "driver_reason") or ""
+        order = in_order(board, now)
+        reasons = {
+            w.ticket: text for w, text in pass_queue(board, now, self.settings.placement).waiting
+        }
+        times = estimates(board, now, self.settings.placement) if eta and order else {}
+        queue = []
+        for position, waiter in enumerate(order, 1):
+            at = times.get(waiter.ticket)
+            left = None if at is None else at - now
+            queue.append(Queued(waiter, position, left, reasons.get(waiter.ticket, "")))
+        return Snapshot(
+            board.slots,
+            leases,
+            tuple(queue),
+            board.blocks,
+            now,
+            self.clock().wall,
+            driver,
+            reason,
+        )
+
+    def lease(self, lease_id: str) -> Lease | None:
+        """One lease, ended ones whose container is still there included."""
+        with self.store.reading() as connection:
+            return rows.lease_by_id(connection, lease_id)
+
+    # --- the frame of every change ----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _change(self, whole: bool = False) -> Iterator[Change]:
+        """Lock, decide, commit, make the files so, log.
+
+        :param whole: all lease files are compared, not just those of this change.
+        """
+        with self.store.locked():
+            self.fault("locked")
+            with self.store.transaction() as connection:
+                anchor = self._anchor(connection)
+                change = Change(connection, anchor.book, self.files, self.source, self.settings)
+                yield change
+                settle(change)
+                rows.put_meta(connection, "clock", anchor.as_text())
+                self.fault("decided")
+            self.fault("committed")
+            try:
+                self._project(change, whole)
+            finally:
+                log_committed(self.store, self.events_path, self.fault)
+
+    def _project(self, change: Change, whole: bool) -> None:
+        """Make the lease files what the book says.
+
+        :raises Ds01Error: a new lease's file could not be written; the lease was taken back.
+        """
+        with self.store.reading() as connection:
+            leases = {lease.id: lease for lease in rows.holding(connection)}
+            slots = {slot.uuid: slot for slot in rows.slots(connection)}
+        names = set(change.touched)
+        if whole:
+            names |= set(leases) | set(self.files.present())
+        failed: list[tuple[str, Exception]] = []
+        for name in sorted(names):
+            lease = leases.get(name)
+            try:
+                if lease is None or lease.revoked is not None or lease.stale:
+                    if sound_id(name):
+                        self._drop_file(name)
+                elif self.files.write(lease, [slots[uuid] for uuid in lease.slots]):
+                    self.fault("file_written")
+            except (OSError, Ds01Error, KeyError) as error:
+                failed.append((name, error))
+        if failed:
+            self._take_back(change, failed)
+
+    def _take_back(self, change: Change, failed: Sequence[tuple[str, Exception]]) -> None:
+        names = [name for name, _error in failed if name in change.granted]
+        with self.store.transaction() as connection:
+            for name in names:
+                lease = rows.lease_by_id(connection, name)
+                if lease is not None and lease.container:
+                    rows.put_lease(connection, replace(lease, state=FREE))
+                else:
+                    rows.drop_lease(connection, name)
+        if names:
+            name, error = failed[0]
+            raise Ds01Error(
+                f"the lease file cannot be written, so nothing was granted ({error})",
+                self.files.path(name),
+                "Look at the free space and the permissions of that directory",
+            )
+
+    def _drop_file(self, lease_id: str) -> bool:
+        removed = self.files.remove(lease_id)
+        if removed:
+            self.fault("file_removed")
+        return removed
+
+    def _anchor(self, connection: sqlite3.Connection) -> Anchor:
+        text = rows.meta(connection, "clock")
+        return tick(None if text is None else anchor_from(text), self.clock())
+
+    def _now(self, connection: sqlite3.Connection) -> float:
+        return float(self._anchor(connection).book)
+
+    def _must(self, change: Change, lease_id: str) -> Lease:
+        lease = change.lease(lease_id) if sound_id(lease_id) else None
+        if lease is None:
+            raise Refused(
+                "lease", f"there is no lease {lease_id[:80]!r}", "lease", "ds01 gpu status"
+            )
+        return lease
+
+    def _get(self, lease_id: str) -> Lease:
+        with self.store.reading() as connection:
+            lease = rows.lease_by_id(connection, lease_id) if sound_id(lease_id) else None
+        if lease is None:
+            raise Refused(
+                "lease", f"there is no lease {lease_id[:80]!r}", "lease", "ds01 gpu status"
+            )
+        return lease

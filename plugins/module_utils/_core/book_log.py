@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From committed events to the event log, each exactly once.
+
+An event is committed together with what it tells of and carries an id. After the commit it is
+appended to the log, the log is put on the disk, and the row goes. A crash in between leaves a row
+whose event may be in the log already: the log's end is searched for its id first.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+
+from . import book_rows as rows
+from .events import Event, EventError, append
+from .store import Store
+
+_TAIL_BYTES = 256 * 1024
+
+
+def log_committed(store: Store, path: str, fault: Callable[[str], None]) -> None:
+    """Append what is not logged yet; the writers' lock is held.
+
+    A log that cannot be written keeps nobody from a GPU: the events stay committed and are logged
+    with the next change.
+
+    :raises StoreError: the store cannot be read.
+    """
+    connection = store.connection()
+    pending = rows.outbox(connection)
+    if not pending:
+        return
+    try:
+        logged = _tail(path)
+        for _seq, data in pending:
+            event = _event(data)
+            mark = f'"event_id":"{event.details["event_id"]}"'.encode("ascii")
+            if mark not in logged:
+                append(path, event)
+                fault("event_appended")
+        _flush(path)
+    except (EventError, OSError):
+        return
+    fault("events_logged")
+    _forget(connection, pending[-1][0])
+
+
+def _event(data: dict[str, object]) -> Event:
+    details = data["details"]
+    return Event(
+        str(data["event_type"]),
+        str(data["source"]),
+        user=None if data["user"] is None else str(data["user"]),
+        details=details if isinstance(details, dict) else {},
+        timestamp=datetime.fromisoformat(str(data["timestamp"])),
+    )
+
+
+def _tail(path: str) -> bytes:
+    """The end of the log, and of its part before when that was just rotated away."""
+    found = b""
+    for part in (f"{path}.1", path):
+        try:
+            with open(part, "rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                stream.seek(max(0, size - _TAIL_BYTES))
+                found += stream.read()
+        except OSError:
+            continue
+    return found
+
+
+def _flush(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _forget(connection: sqlite3.Connection, last: int) -> None:
+    """Not worth waiting for the disk: a row that comes back after a power cut is found logged."""
+    try:
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("DELETE FROM outbox WHERE seq <= ?", (last,))
+    except sqlite3.Error:
+        return
+    finally:
+        connection.execute("PRAGMA synchronous=FULL")
