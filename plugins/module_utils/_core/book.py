@@ -13,157 +13,42 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
 from . import book_rows as rows
-from .allot import Board, estimates, in_order, pass_queue, refuse_taken
+from .allot import Board, pass_queue, refuse_taken
 from .book_apply import apply
-from .book_change import Change, load_board, settle
-from .book_clock import Anchor, Clock, anchor_from, host_clock, tick
-from .book_log import log_committed
+from .book_change import Change
+from .book_frame import FAULT_POINTS, SETTLE_SECONDS
+from .book_looks import Looks
+from .book_view import EngineView, Outcome, Queued, Report, Snapshot
 from .errors import Ds01Error
-from .events import EVENTS_PATH, Event, EventError, append
+from .events import Event, EventError, append
 from .gpu_request import check, named_slots, use_of, well_formed
-from .gpu_settings import GpuSettings
-from .gpus import Inventory, Slot
-from .lease_files import LeaseFiles, sound_id
-from .leases import (
-    BOUND,
-    FREE,
-    HELD,
-    RESERVED,
-    Allowance,
-    Ask,
-    Block,
-    Lease,
-    Refused,
-    Waiter,
-)
-from .reconcile import Action, SeenContainer, SeenProcess, plan
-from .store import Store
+from .gpus import Inventory
+from .lease_files import sound_id
+from .leases import BOUND, FREE, HELD, RESERVED, Allowance, Ask, Block, Lease, Refused, Waiter
+from .reconcile import SeenContainer, SeenProcess, plan
 
-SETTLE_SECONDS = 1.0
-"""Between the removal of a lease file and the question to the engine: it learns of the removal by
-inotify(7), and a start that had read the file before is then under way and makes the question wait."""
-
-FAULT_POINTS = (
-    "locked",
-    "decided",
-    "committed",
-    "file_written",
-    "file_removed",
-    "event_appended",
-    "events_logged",
-    "revoked",
-    "engine_asked",
-)
-"""Where tests let a process die."""
+__all__ = [
+    "FAULT_POINTS",
+    "SETTLE_SECONDS",
+    "Book",
+    "EngineView",
+    "Outcome",
+    "Queued",
+    "Report",
+    "Snapshot",
+]
 
 
-class EngineView(Protocol):
-    """What the book asks the engine."""
-
-    def containers_of(self, lease_id: str) -> Sequence[SeenContainer]:
-        """The containers that name a lease, each asked for by itself, so that the answer waits for
-        a start that is under way.
-
-        :raises Ds01Error: the engine does not answer.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a request.
-
-    :param ended: why it waits no more and has nothing: the parts of an error.
-    """
-
-    granted: Lease | None = None
-    waiting: Waiter | None = None
-    ended: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Queued:
-    """A request in the queue.
-
-    :param position: from 1.
-    :param eta: seconds from now, an estimate; None where nothing tells.
-    :param reason: why it waits.
-    """
-
-    waiter: Waiter
-    position: int
-    eta: float | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The book at one moment.
-
-    :param leases: ended ones whose container is still there included.
-    :param now: seconds of the book's clock.
-    :param wall: seconds since the epoch at the same moment.
-    :param driver: one of the states of :mod:`.gpus`; empty before the first look.
-    """
-
-    slots: tuple[Slot, ...]
-    leases: tuple[Lease, ...]
-    queue: tuple[Queued, ...]
-    blocks: tuple[Block, ...]
-    now: float
-    wall: float
-    driver: str
-    driver_reason: str = ""
-
-    def wall_of(self, moment: float) -> float:
-        """A time of the book as seconds since the epoch."""
-        return self.wall + moment - self.now
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a reconciliation did, and what is left for others: starts, renewals, things to tell."""
-
-    actions: tuple[Action, ...] = ()
-
-
-class Book:
+class Book(Looks):
     """The lease book of this host. Whoever opens the store decides; the daemon has no private truth.
 
-    :param store: the state store.
-    :param files: the lease files.
-    :param clock: the host's clocks.
-    :param source: the program's name in events.
-    :param settle_seconds: see :data:`SETTLE_SECONDS`.
-    :param fault: told the name of each step of :data:`FAULT_POINTS`; tests die there.
+    Parameters are those of :class:`.book_frame.Frame`.
     """
-
-    def __init__(
-        self,
-        store: Store,
-        files: LeaseFiles,
-        clock: Clock = host_clock,
-        settings: GpuSettings | None = None,
-        events_path: str = EVENTS_PATH,
-        source: str = "ds01d",
-        settle_seconds: float = SETTLE_SECONDS,
-        fault: Callable[[str], None] = lambda _name: None,
-    ) -> None:
-        self.store = store
-        self.files = files
-        self.clock = clock
-        self.settings = settings or GpuSettings()
-        self.events_path = events_path
-        self.source = source
-        self.settle_seconds = settle_seconds
-        self.fault = fault
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -511,158 +396,3 @@ class Book:
         """Let times that have come count: reservations, holds, waits; serve the queue."""
         with self._change():
             pass
-
-    # --- looking ----------------------------------------------------------------------------------
-
-    def now(self) -> float:
-        """Seconds of the book's clock."""
-        with self.store.reading() as connection:
-            return self._now(connection)
-
-    def due(self) -> float | None:
-        """Seconds from now until a time of the book comes; None when there is none."""
-        with self.store.reading() as connection:
-            now = self._now(connection)
-            leases, waiters = rows.holding(connection), rows.waiters(connection)
-        times = [w.deadline for w in waiters]
-        for lease in leases:
-            if lease.revoked is not None:
-                times.append(lease.revoked + self.settle_seconds)
-            elif lease.state == RESERVED:
-                times.append(lease.expires)
-            elif lease.state == HELD:
-                times.append(lease.hold_until)
-        known = [moment for moment in times if moment is not None]
-        return max(0.0, min(known) - now) if known else None
-
-    def snapshot(self, eta: bool = True) -> Snapshot:
-        """The book now; takes no lock.
-
-        :param eta: whether waits are estimated, which costs time with a long queue.
-        """
-        with self.store.reading() as connection:
-            now = self._now(connection)
-            board = load_board(connection, self.files)
-            leases = tuple(rows.every_lease(connection))
-            driver = rows.meta(connection, "driver") or ""
-            reason = rows.meta(connection, "driver_reason") or ""
-        order = in_order(board, now)
-        reasons = {
-            w.ticket: text for w, text in pass_queue(board, now, self.settings.placement).waiting
-        }
-        times = estimates(board, now, self.settings.placement) if eta and order else {}
-        queue = []
-        for position, waiter in enumerate(order, 1):
-            at = times.get(waiter.ticket)
-            left = None if at is None else at - now
-            queue.append(Queued(waiter, position, left, reasons.get(waiter.ticket, "")))
-        return Snapshot(
-            board.slots,
-            leases,
-            tuple(queue),
-            board.blocks,
-            now,
-            self.clock().wall,
-            driver,
-            reason,
-        )
-
-    def lease(self, lease_id: str) -> Lease | None:
-        """One lease, ended ones whose container is still there included."""
-        with self.store.reading() as connection:
-            return rows.lease_by_id(connection, lease_id)
-
-    # --- the frame of every change ----------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _change(self, whole: bool = False) -> Iterator[Change]:
-        """Lock, decide, commit, make the files so, log.
-
-        :param whole: all lease files are compared, not just those of this change.
-        """
-        with self.store.locked():
-            self.fault("locked")
-            with self.store.transaction() as connection:
-                anchor = self._anchor(connection)
-                change = Change(connection, anchor.book, self.files, self.source, self.settings)
-                yield change
-                settle(change)
-                rows.put_meta(connection, "clock", anchor.as_text())
-                self.fault("decided")
-            self.fault("committed")
-            try:
-                self._project(change, whole)
-            finally:
-                log_committed(self.store, self.events_path, self.fault)
-
-    def _project(self, change: Change, whole: bool) -> None:
-        """Make the lease files what the book says.
-
-        :raises Ds01Error: a new lease's file could not be written; the lease was taken back.
-        """
-        with self.store.reading() as connection:
-            leases = {lease.id: lease for lease in rows.holding(connection)}
-            slots = {slot.uuid: slot for slot in rows.slots(connection)}
-        names = set(change.touched)
-        if whole:
-            names |= set(leases) | set(self.files.present())
-        failed: list[tuple[str, Exception]] = []
-        for name in sorted(names):
-            lease = leases.get(name)
-            try:
-                if lease is None or lease.revoked is not None or lease.stale:
-                    if sound_id(name):
-                        self._drop_file(name)
-                elif self.files.write(lease, [slots[uuid] for uuid in lease.slots]):
-                    self.fault("file_written")
-            except (OSError, Ds01Error, KeyError) as error:
-                failed.append((name, error))
-        if failed:
-            self._take_back(change, failed)
-
-    def _take_back(self, change: Change, failed: Sequence[tuple[str, Exception]]) -> None:
-        names = [name for name, _error in failed if name in change.granted]
-        with self.store.transaction() as connection:
-            for name in names:
-                lease = rows.lease_by_id(connection, name)
-                if lease is not None and lease.container:
-                    rows.put_lease(connection, replace(lease, state=FREE))
-                else:
-                    rows.drop_lease(connection, name)
-        if names:
-            name, error = failed[0]
-            raise Ds01Error(
-                f"the lease file cannot be written, so nothing was granted ({error})",
-                self.files.path(name),
-                "Look at the free space and the permissions of that directory",
-            )
-
-    def _drop_file(self, lease_id: str) -> bool:
-        removed = self.files.remove(lease_id)
-        if removed:
-            self.fault("file_removed")
-        return removed
-
-    def _anchor(self, connection: sqlite3.Connection) -> Anchor:
-        text = rows.meta(connection, "clock")
-        return tick(None if text is None else anchor_from(text), self.clock())
-
-    def _now(self, connection: sqlite3.Connection) -> float:
-        return float(self._anchor(connection).book)
-
-    def _must(self, change: Change, lease_id: str) -> Lease:
-        lease = change.lease(lease_id) if sound_id(lease_id) else None
-        if lease is None:
-            raise Refused(
-                "lease", f"there is no lease {lease_id[:80]!r}", "lease", "ds01 gpu status"
-            )
-        return lease
-
-    def _get(self, lease_id: str) -> Lease:
-        with self.store.reading() as connection:
-            lease = rows.lease_by_id(connection, lease_id) if sound_id(lease_id) else None
-        if lease is None:
-            raise Refused(
-                "lease", f"there is no lease {lease_id[:80]!r}", "lease", "ds01 gpu status"
-            )
-        return lease

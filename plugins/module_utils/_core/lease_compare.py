@@ -87,10 +87,11 @@ class Leases:
     def stale(self, known: Iterable[Slot]) -> None:
         """Mark leases whose slots are not there, and those whose slots are back."""
         sound = {slot.uuid for slot in known if slot.health == OK}
-        for lease in self.leases.values():
+        for lease in list(self.leases.values()):
             missing = tuple(slot for slot in lease.slots if slot not in sound)
             if lease.state in HOLDING and bool(missing) != lease.stale:
                 kind = STALE if missing else UNSTALE
+                self.leases[lease.id] = replace(lease, stale=bool(missing))
                 self.actions.append(Action(kind, lease.id, lease.container, slots=missing))
 
 

@@ -101,6 +101,8 @@ def plan(
     known, _unused = settled(slots, inventory)
     book = Leases(leases)
     open_slots: list[tuple[SeenContainer, Iterable[str]]] = []
+    if inventory.state == READY:
+        book.stale(known)
     if containers is not None:
         look = Look(
             tuple(sorted(containers, key=lambda seen: (seen.created, seen.id))),
@@ -116,7 +118,7 @@ def plan(
         compare.lost_leases(files or {}, inventory, known, processes)
         open_slots = compare.open_slots
     if inventory.state == READY:
-        book.stale(known)
+        book.stale(known)  # adopted ones
         use = SlotUse(known, book.holders(), now)
         use.processes(processes, containers)
         use.containers(containers or (), inventory, open_slots)
