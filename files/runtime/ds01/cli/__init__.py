@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ds01.cli.gpu_parser import add_gpu
 from ds01.cli.output import EXIT_MEANINGS, Exit, Output, printable
 from ds01.core.errors import Ds01Error, InputError
 
@@ -108,8 +109,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(handler=None, noun_parser=parser)
     nouns = parser.add_subparsers(metavar="COMMAND")
     _add_limits(nouns, common)
+    add_gpu(nouns, common, _verb)
     _add_doctor(nouns, common)
     _add_events(nouns, common)
+    # What ds01d.service calls. No command for people: without a help text it is not listed.
+    daemon = nouns.add_parser("daemon", description="The helper daemon; systemd starts it.")
+    daemon.set_defaults(handler="ds01.daemon.main:run")
     return parser
 
 

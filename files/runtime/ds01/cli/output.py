@@ -21,6 +21,8 @@ class Exit(IntEnum):
     USAGE = 2
     INPUT = 3
     HOST = 4
+    REFUSED = 5
+    NO_GPU = 6
     BUG = 70  # EX_SOFTWARE of sysexits.h(3head)
     INTERRUPTED = 130
     PIPE = 141
@@ -32,6 +34,8 @@ EXIT_MEANINGS: Mapping[Exit, str] = {
     Exit.USAGE: "the command line is wrong",
     Exit.INPUT: "a file or a name that was given is refused; each fault is listed",
     Exit.HOST: "the host does not let us: nothing applied yet, no permission, a file damaged",
+    Exit.REFUSED: "a limit or a rule refuses what was asked; the message names it",
+    Exit.NO_GPU: "no GPU is free and nothing was waited for, or the wait ended without one",
     Exit.BUG: "a fault in ds01 itself; please report it",
 }
 
@@ -69,14 +73,24 @@ class Output:
         json.dump(document, self.stream, indent=2, ensure_ascii=False, default=str)
         self.stream.write("\n")
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Columns as wide as their widest cell, the last one free."""
-        all_rows = [tuple(header), *(tuple(row) for row in rows)]
-        widths = [max(len(row[n]) for row in all_rows) for n in range(len(header))]
-        for number, row in enumerate(all_rows):
-            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-            text = "  ".join(cells).rstrip()
-            self.line((text, "bold") if number == 0 else text)
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]]) -> None:
+        """Columns as wide as their widest cell, the last one free.
+
+        :param rows: cells are texts, or pairs of a text and its colour.
+        """
+        head = tuple((name, "bold") for name in header)
+        body = [tuple(c if isinstance(c, tuple) else (c, "") for c in row) for row in rows]
+        # As they are printed, or an escaped character would move the columns.
+        shown = [tuple((printable(text), colour) for text, colour in row) for row in (head, *body)]
+        widths = [max(len(row[n][0]) for row in shown) for n in range(len(header))]
+        for row in shown:
+            last = max((n for n, (text, _unused) in enumerate(row) if text), default=0)
+            parts: list[tuple[str, str]] = []
+            for number, (text, colour) in enumerate(row[: last + 1]):
+                parts.append((text, colour))
+                if number < last:
+                    parts.append((" " * (widths[number] - len(text) + 2), ""))
+            self.line(*parts)
 
 
 def printable(text: str) -> str:

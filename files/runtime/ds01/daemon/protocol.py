@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ds01.core.errors import Ds01Error
+from ds01.core.leases import Refused
+from ds01.core.store import StoreError
 
 SOCKET_PATH = "/run/ds01/ds01d.sock"
 REQUEST_MAX_BYTES = 64 * 1024
@@ -26,7 +28,7 @@ WAITING_SECONDS = 10.0
 _NAME_MAX = 256
 _NOTE_MAX = 200
 _DEVICES_MAX = 64
-_TOKEN = re.compile(r"[0-9a-f]{16,64}")
+_TOKEN = re.compile(r"l?[0-9a-f]{16,48}")
 
 BAD_REQUEST = "bad_request"
 NOT_ALLOWED = "not_allowed"
@@ -37,6 +39,9 @@ BUSY = "busy"
 HOST = "host"
 STORE = "store"
 FAULT = "fault"
+
+# Rules of refusals that another time or a longer wait may change.
+_NOTHING_FREE = frozenset({"busy", "driver", "gpu_wait_timeout", "left"})
 
 
 class RequestError(Ds01Error):
@@ -54,15 +59,25 @@ class RequestError(Ds01Error):
         self.rule = rule
 
 
-def error_line(error: Ds01Error, code: str = HOST) -> dict[str, Any]:
+def error_line(error: Ds01Error) -> dict[str, Any]:
     """An error as it is sent."""
-    return {
-        "error": {
-            "code": getattr(error, "code", code),
-            **{key: str(value) for key, value in error.as_dict().items()},
-            "rule": str(getattr(error, "rule", "")),
-        }
-    }
+    parts = {"rule": "", **error.as_dict()}
+    rule = getattr(error, "rule", parts["rule"])
+    return {"error": {"code": _code(error), **parts, "rule": str(rule)}}
+
+
+def ended_line(parts: Mapping[str, str]) -> dict[str, Any]:
+    """A wait that came to nothing, as it is sent; the parts are the book's."""
+    named = {key: str(parts.get(key, "")) for key in ("what", "where", "remedy", "rule")}
+    return {"error": {"code": NO_GPU if named["rule"] in _NOTHING_FREE else REFUSED, **named}}
+
+
+def _code(error: Ds01Error) -> str:
+    if isinstance(error, RequestError):
+        return error.code
+    if isinstance(error, Refused):
+        return NO_GPU if error.rule in _NOTHING_FREE else REFUSED
+    return STORE if isinstance(error, StoreError) else HOST
 
 
 @dataclass(frozen=True)
