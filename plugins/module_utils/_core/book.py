@@ -217,7 +217,7 @@ class Book(Looks):
                     "lease",
                     "One lease is for one container: ask for another",
                 )
-            if not lease.holding:
+            if not lease.holding or lease.revoked is not None:
                 raise Refused("lease", f"lease {lease_id} has ended", "lease", "Ask for a new one")
             change.bind(lease, container, container_name)
         return self._get(lease_id)
@@ -269,6 +269,8 @@ class Book(Looks):
                 if lease.holding and lease.revoked is None:
                     change.revoke(lease, f"released by {by}")
         if wait:
+            for revoked in self._revoked():
+                self._file_long_gone(revoked)
             time.sleep(self.settle_seconds)
             self.finish(engine)
             with self.store.reading() as connection:
@@ -282,20 +284,8 @@ class Book(Looks):
         :returns: ids of the leases that ended. While the engine does not answer, none does.
         """
         done = []
-        with self.store.reading() as connection:
-            now = self._now(connection)
-            due = [
-                lease
-                for lease in rows.holding(connection)
-                if lease.revoked is not None and now - lease.revoked >= self.settle_seconds
-            ]
-        for lease in due:
-            # After a crash between commit and removal the file may still be there.
-            if lease.id in self.files.present():
-                with self._change() as change:
-                    current = change.lease(lease.id)
-                    if current is not None and current.revoked == lease.revoked:
-                        change.put(replace(current, revoked=change.now))
+        for lease in self._revoked():
+            if not self._file_long_gone(lease):
                 continue
             try:
                 users = engine.containers_of(lease.id)
@@ -308,7 +298,26 @@ class Book(Looks):
                     continue
                 if change.end_or_resume(current, users):
                     done.append(lease.id)
+            self.file_gone.pop((lease.id, lease.revoked), None)
         return done
+
+    def _revoked(self) -> list[Lease]:
+        with self.store.reading() as connection:
+            return [one for one in rows.holding(connection) if one.revoked is not None]
+
+    def _file_long_gone(self, lease: Lease) -> bool:
+        """Whether this process has seen for :attr:`settle_seconds` that there is no file.
+
+        The time of the revocation would not do: whoever revoked it may have been held up, or have
+        died, before the file was removed.
+        """
+        if lease.id in self.files.present():
+            with self._change() as change:
+                change.touched.add(lease.id)
+            return False
+        key = (lease.id, lease.revoked)
+        since = self.file_gone.setdefault(key, self.now())
+        return self.now() - since >= self.settle_seconds
 
     # --- slots ------------------------------------------------------------------------------------
 

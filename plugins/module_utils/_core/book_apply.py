@@ -40,7 +40,8 @@ def apply(change: Change, actions: Sequence[Action]) -> None:
 
 def _bind(change: Change, action: Action) -> None:
     lease = change.lease(action.lease)
-    if lease is not None and lease.holding:
+    # A revoked one ends; the second step of its end asks the engine who runs with it.
+    if lease is not None and lease.holding and lease.revoked is None:
         change.bind(lease, action.container, action.container_name)
 
 

@@ -205,7 +205,7 @@ class Change:
         self.free(lease, users)
         return True
 
-    def free(self, lease: Lease, users: Sequence[SeenContainer]) -> None:
+    def free(self, lease: Lease, users: Sequence[SeenContainer], why: str = "") -> None:
         """The slots are nobody's; the lease's name stays while a container has it."""
         kept = next((user for user in users if user.id == lease.container), None)
         kept = kept or (users[0] if users else None)
@@ -227,7 +227,7 @@ class Change:
                     hold_until=None,
                 )
             )
-        self._lease_event("gpu.released", lease)
+        self._lease_event("gpu.released", lease, **({"why": why} if why else {}))
 
     def forget(self, lease: Lease) -> None:
         """Nothing names an ended lease any more."""

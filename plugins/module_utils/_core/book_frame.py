@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from . import book_rows as rows
 from .book_change import Change, settle
@@ -18,7 +17,8 @@ from .errors import Ds01Error
 from .events import EVENTS_PATH
 from .gpu_settings import GpuSettings
 from .lease_files import LeaseFiles, sound_id
-from .leases import FREE, Lease, Refused
+from .leases import Lease, Refused
+from .reconcile import SeenContainer
 from .store import Store
 
 SETTLE_SECONDS = 1.0
@@ -69,6 +69,8 @@ class Frame:
         self.source = source
         self.settle_seconds = settle_seconds
         self.fault = fault
+        # When this process first saw that a revoked lease has no file, by id and revocation.
+        self.file_gone: dict[tuple[str, float | None], float] = {}
 
     # --- the frame of every change ----------------------------------------------------------------
 
@@ -101,42 +103,59 @@ class Frame:
         with self.store.reading() as connection:
             leases = {lease.id: lease for lease in rows.holding(connection)}
             slots = {slot.uuid: slot for slot in rows.slots(connection)}
-        names = set(change.touched)
+        names = {name for name in change.touched if sound_id(name)}
         if whole:
+            self.files.sweep()
             names |= set(leases) | set(self.files.present())
-        failed: list[tuple[str, Exception]] = []
-        for name in sorted(names):
-            lease = leases.get(name)
+        wanted = {
+            name: lease
+            for name, lease in leases.items()
+            if name in names and lease.revoked is None and not lease.stale
+        }
+        for name in sorted(names - set(wanted)):
+            self._drop_file(name)
+            if name in leases:
+                self.file_gone.setdefault((name, leases[name].revoked), change.now)
+        failed: list[tuple[Lease, Exception]] = []
+        for name, lease in sorted(wanted.items()):
             try:
-                if lease is None or lease.revoked is not None or lease.stale:
-                    if sound_id(name):
-                        self._drop_file(name)
-                elif self.files.write(lease, [slots[uuid] for uuid in lease.slots]):
+                if self.files.write(lease, [slots[uuid] for uuid in lease.slots]):
                     self.fault("file_written")
-            except (OSError, Ds01Error, KeyError) as error:
-                failed.append((name, error))
+            except (OSError, Ds01Error) as error:
+                # A file that is there already stays as it is; a slot without a description is shown.
+                if name in change.granted:
+                    failed.append((lease, error))
         if failed:
-            self._take_back(change, failed)
+            self._take_back(failed)
 
-    def _take_back(self, change: Change, failed: Sequence[tuple[str, Exception]]) -> None:
-        names = [name for name, _error in failed if name in change.granted]
+    def _take_back(self, failed: Sequence[tuple[Lease, Exception]]) -> None:
+        """Grants that no file could be written for never were.
+
+        :raises Ds01Error: always; it says so.
+        """
         with self.store.transaction() as connection:
-            for name in names:
-                lease = rows.lease_by_id(connection, name)
-                if lease is not None and lease.container:
-                    rows.put_lease(connection, replace(lease, state=FREE))
-                else:
-                    rows.drop_lease(connection, name)
-        if names:
-            name, error = failed[0]
-            raise Ds01Error(
-                f"the lease file cannot be written, so nothing was granted ({error})",
-                self.files.path(name),
-                "Look at the free space and the permissions of that directory",
-            )
+            now = self._now(connection)
+            change = Change(connection, now, self.files, self.source, self.settings)
+            for lease, _error in failed:
+                users = [SeenContainer(lease.container, lease.container_name, "exited")]
+                why = "its lease file could not be written"
+                change.free(lease, users if lease.container else [], why)
+        lease, error = failed[0]
+        raise Ds01Error(
+            f"the lease file cannot be written, so nothing was granted ({error})",
+            self.files.path(lease.id),
+            "Look at the free space and the permissions of that directory",
+        )
 
     def _drop_file(self, lease_id: str) -> bool:
-        removed = self.files.remove(lease_id)
+        try:
+            removed = self.files.remove(lease_id)
+        except OSError as error:
+            raise Ds01Error(
+                f"the lease file cannot be removed, so its slots stay taken ({error.strerror})",
+                self.files.path(lease_id),
+                "Mend that directory; ds01d tries again by itself",
+            ) from error
         if removed:
             self.fault("file_removed")
         return removed

@@ -29,7 +29,8 @@ class Looks(Frame):
         times = [w.deadline for w in waiters]
         for lease in leases:
             if lease.revoked is not None:
-                times.append(lease.revoked + self.settle_seconds)
+                since = self.file_gone.get((lease.id, lease.revoked), lease.revoked)
+                times.append(since + self.settle_seconds)
             elif lease.state == RESERVED:
                 times.append(lease.expires)
             elif lease.state == HELD:

@@ -10,6 +10,8 @@ import os
 import shutil
 from collections.abc import Iterator
 
+WORK_SUFFIX = ".new"
+
 
 def replace_link(path: str, target: str, work: str) -> None:
     """Make ``path`` a link to ``target`` in one step; ``work`` is a free name beside it."""
@@ -25,7 +27,8 @@ def replace_file(path: str, text: str | bytes, mode: int | None = None) -> None:
 
     :param mode: permissions of the new file; None leaves them to the umask.
     """
-    work = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
+    # Not only hidden: what reads a directory by suffix (CDI does) takes hidden files too.
+    work = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}{WORK_SUFFIX}")
     with open(work, "wb") as out:
         if mode is not None:
             os.fchmod(out.fileno(), mode)

@@ -153,7 +153,8 @@ def use_of(leases: Iterable[Lease], slots: dict[str, Slot], uid: int) -> Use:
 def least(ask: Ask, allowance: Allowance, slots: Sequence[Slot]) -> Use:
     """The least that a request can come to, for the count of a user's waiting requests."""
     if ask.devices:
-        chosen = [s for s in slots if s.uuid in ask.devices or s.index in ask.devices]
+        named = set(ask.devices)
+        chosen = [s for s in slots if s.health == OK and named & {s.uuid, s.index}]
         return Use(sum(s.sevenths for s in chosen), sum(s.is_mig for s in chosen))
     wanted = [s for s in slots if fits_kind(s, ask.kind) and may_lease(s, allowance)]
     if not wanted:

@@ -10,13 +10,14 @@ Source: Container Device Interface, https://github.com/cncf-tags/container-devic
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .durable import replace_file
+from .durable import WORK_SUFFIX, replace_file
 from .errors import Ds01Error
 from .gpus import Slot
 from .leases import Lease
@@ -114,6 +115,13 @@ class LeaseFiles:
             for name in names
             if name.startswith(PREFIX) and name.endswith(SUFFIX)
         )
+
+    def sweep(self) -> None:
+        """Remove what killed writers left; the book's lock is held."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.directory):
+                if name.startswith(f".{PREFIX}") and name.endswith(SUFFIX + WORK_SUFFIX):
+                    os.unlink(os.path.join(self.directory, name))
 
     def read(self) -> dict[str, LeaseFile]:
         """What the files say of their leases, for a book that was lost; damaged ones are left out."""

@@ -26,6 +26,9 @@ VERSION = 1
 APPLICATION_ID = 0x44533031  # "DS01", shown by file(1)
 LOCK_SECONDS = 20.0
 _LOCK_POLL_SECONDS = 0.001
+# SQLITE_CORRUPT and SQLITE_NOTADB (https://sqlite.org/rescode.html) by their words: Python 3.10 does
+# not give the codes.
+_DAMAGE = ("malformed", "not a database")
 
 _SCHEMA = """
 CREATE TABLE meta (
@@ -58,6 +61,9 @@ CREATE TABLE ended (
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT;
 """
+
+
+_carried_over: list[sqlite3.Connection] = []
 
 
 class StoreError(Ds01Error):
@@ -97,11 +103,24 @@ class Store:
         :raises StoreError: as :func:`open_store`.
         """
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None or self._local.pid != os.getpid():
+        if found is not None and self._local.pid != os.getpid():
+            # Opened before a fork: SQLite forbids even to close it here.
+            _carried_over.append(found)
+            found = None
+        if found is not None and not found.in_transaction and _identity(self.path) != self._file():
+            # The store was put aside and made anew; what is written to the old one counts nothing.
+            found.close()
+            found = None
+        if found is None:
             with _told(self.path):
                 found = _connect(self.path)
             self._local.connection, self._local.pid = found, os.getpid()
+            self._local.file = _identity(self.path)
         return found
+
+    def _file(self) -> tuple[int, int] | None:
+        known: tuple[int, int] | None = getattr(self._local, "file", None)
+        return known
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -116,15 +135,15 @@ class Store:
 
         :raises StoreError: another process keeps it for longer than :data:`LOCK_SECONDS`.
         """
-        if getattr(self._local, "held", False):
+        if getattr(self._local, "held", 0) == os.getpid():
             yield
             return
         descriptor = _lock(self.lock_path)
-        self._local.held = True
+        self._local.held = os.getpid()
         try:
             yield
         finally:
-            self._local.held = False
+            self._local.held = 0
             os.close(descriptor)
 
     @contextmanager
@@ -157,6 +176,14 @@ class Store:
                 yield connection
             finally:
                 _roll_back(connection)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -259,6 +286,10 @@ def _create(path: str) -> None:
             connection.execute("COMMIT")
         finally:
             connection.close()
+        for part in ("-wal", "-shm"):
+            # What a former store left: SQLite would play its pages into the new one.
+            if os.path.exists(path + part):
+                os.unlink(path + part)
         os.replace(work, path)
         descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -324,8 +355,8 @@ def _told(path: str) -> Iterator[None]:
     """SQLite's errors in our words."""
     try:
         yield
-    except sqlite3.IntegrityError:
-        raise
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError):
+        raise  # a fault of the program, not of the file
     except sqlite3.OperationalError as error:
         text = str(error)
         if "locked" in text or "busy" in text:
@@ -337,6 +368,8 @@ def _told(path: str) -> Iterator[None]:
             raise _corrupt(path, text) from error
         raise _unwritable(path, text) from error
     except sqlite3.DatabaseError as error:
+        if not any(words in str(error) for words in _DAMAGE):
+            raise
         raise _corrupt(path, str(error)) from error
 
 
@@ -385,8 +418,5 @@ def _take(descriptor: int, until: float) -> bool:
 
 def _same_file(descriptor: int, path: str) -> bool:
     """Whether the path still names the locked file: somebody may have removed it."""
-    try:
-        named, mine = os.stat(path), os.fstat(descriptor)
-    except FileNotFoundError:
-        return False
-    return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
+    mine = os.fstat(descriptor)
+    return _identity(path) == (mine.st_dev, mine.st_ino)
