@@ -48,7 +48,7 @@ install_packages() {
 
 make_venv() {
     local want
-    want=$("$python" --version)$'\n'$(sha256sum <"$repo/requirements/dev.txt")
+    want=$("$python" --version)$'\n'$(cat "$repo"/requirements/{dev,sdist}.txt | sha256sum)
     if [[ -x $venv/bin/python && $(cat "$venv/.stamp" 2>/dev/null) == "$want" ]]; then
         return 0
     fi
@@ -57,6 +57,8 @@ make_venv() {
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install -qq --no-deps --require-hashes --only-binary :all: \
         -r "$repo/requirements/dev.txt"
+    "$venv/bin/python" -m pip install -qq --no-deps --require-hashes --no-build-isolation \
+        -r "$repo/requirements/sdist.txt"
     "$venv/bin/python" -m pip check
     printf '%s' "$want" >"$venv/.stamp"
 }
