@@ -93,3 +93,4 @@ stage-newest-core:
 # The lab host: `make lab`, `make lab-ssh`, `make lab-down`, stage-lab and stage-lab-down.
 -include tests/lab/lab.mk
 -include tests/bench/bench.mk
+-include tests/soak/soak.mk
