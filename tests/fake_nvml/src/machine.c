@@ -102,26 +102,35 @@ bool profile_by_name(const struct gpu *gpu, const char *name, struct profile *pr
     return false;
 }
 
-/* Copies a line with one key set; the key's old value, if it has one, is left out. */
-static char *set_key(char *out, const char *line, size_t length, const struct edit *edit) {
-    size_t key = strlen(edit->set_key);
+static bool is_set(const struct edit *edit, const char *word, size_t left) {
+    for (int i = 0; i < 2 && edit->set[i].key; i++) {
+        size_t key = strlen(edit->set[i].key);
+        if (left > key && !strncmp(word, edit->set[i].key, key) && word[key] == '=')
+            return true;
+    }
+    return false;
+}
+
+/* Copies a line: the keys to set are left out where they stand and added at its end. */
+static char *set_keys(char *out, const char *line, size_t length, const struct edit *edit) {
     const char *end = line + length, *comment = memchr(line, '#', length);
     const char *stop = comment ? comment : end;
     for (const char *in = line; in < stop;) {
         bool starts = in == line || in[-1] == ' ' || in[-1] == '\t';
-        if (starts && (size_t)(stop - in) > key && !strncmp(in, edit->set_key, key) &&
-            in[key] == '=') {
-            while (in < stop && *in != ' ' && *in != '\t')
-                in++;
-            while (in < stop && (*in == ' ' || *in == '\t'))
-                in++;
+        if (!starts || !is_set(edit, in, (size_t)(stop - in))) {
+            *out++ = *in++;
             continue;
         }
-        *out++ = *in++;
+        while (in < stop && *in != ' ' && *in != '\t')
+            in++;
+        while (in < stop && (*in == ' ' || *in == '\t'))
+            in++;
     }
     while (out[-1] == ' ' || out[-1] == '\t')
         out--;
-    out += sprintf(out, " %s=%s", edit->set_key, edit->set_value);
+    for (int i = 0; i < 2 && edit->set[i].key; i++)
+        if (edit->set[i].value)
+            out += sprintf(out, " %s=%s", edit->set[i].key, edit->set[i].value);
     if (comment) {
         *out++ = ' ';
         memcpy(out, comment, (size_t)(end - comment));
@@ -132,17 +141,18 @@ static char *set_key(char *out, const char *line, size_t length, const struct ed
 
 char *edited(const struct machine *machine, const struct edit *edit) {
     size_t extra = 4 + (edit->append ? strlen(edit->append) : 0);
-    if (edit->set_line)
-        extra += strlen(edit->set_key) + strlen(edit->set_value) + 4;
+    for (int i = 0; i < 2 && edit->set[i].key; i++)
+        if (edit->set[i].value)
+            extra += strlen(edit->set[i].key) + strlen(edit->set[i].value) + 4;
     char *text = malloc(strlen(machine->text) + extra), *out = text;
     if (!text)
         return NULL;
     const char *line = machine->text;
     for (int number = 1; *line; number++) {
         size_t length = strcspn(line, "\n");
-        if (!edit->drop || !edit->drop[number]) {
+        if (number != edit->drop_line) {
             if (number == edit->set_line)
-                out = set_key(out, line, length, edit);
+                out = set_keys(out, line, length, edit);
             else {
                 memcpy(out, line, length);
                 out += length;

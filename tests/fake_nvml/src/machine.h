@@ -19,6 +19,7 @@
 #define MAX_PROCESSES 2048
 #define MAX_FAULTS 64
 #define TEXT 96
+#define MAX_INSTANCE_ID 15 /* ids of GPU instances on an A100 are below */
 
 /* A number that a line may leave out; what is left out is NOT_SUPPORTED by this hardware. */
 struct number {
@@ -113,11 +114,13 @@ bool profile_by_index(const struct gpu *gpu, unsigned index, struct profile *pro
 bool profile_by_id(const struct gpu *gpu, unsigned id, struct profile *profile);
 bool profile_by_name(const struct gpu *gpu, const char *name, struct profile *profile);
 
-/* Changes of the file's text: line numbers to leave out, keys to set, lines to add. */
+/* Changes of the file's text: a line to leave out, keys to set in a line (without a value: to take
+ * out), a line to add. */
 struct edit {
-    bool *drop;
-    int set_line;
-    const char *set_key, *set_value;
+    int drop_line, set_line;
+    struct {
+        const char *key, *value;
+    } set[2];
     const char *append;
 };
 char *edited(const struct machine *machine, const struct edit *edit);

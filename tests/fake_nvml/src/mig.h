@@ -17,4 +17,14 @@ nvmlReturn_t enter_mig_on(const char *call, nvmlDevice_t device, struct target *
 unsigned compute_slices(const struct gpu *gpu, const struct instance *instance,
                         const struct device *device);
 
+/* Like enter() and leave(), with the machine's file locked and read afresh. */
+nvmlReturn_t enter_change(const char *call, const void *handle, int kinds, struct target *target);
+nvmlReturn_t leave_change(nvmlReturn_t result);
+
+/* Whether a process runs on the MIG device; without one: anywhere on the GPU. */
+bool busy(const struct target *target, const struct device *device);
+
+/* Whether a MIG device is of the target's GPU instance. */
+bool belongs(const struct target *target, const struct device *device);
+
 #endif

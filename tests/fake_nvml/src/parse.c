@@ -213,48 +213,83 @@ static const char *read_line(struct machine *machine, char *line, int number, ch
     return NULL;
 }
 
+/* Puts the GPUs in the order of their indices. Returns the line at fault, 0 when all is well. */
+static int order_gpus(struct machine *m) {
+    for (int i = 0; i < m->n_gpus; i++)
+        while (m->gpus[i].index.value != (unsigned)i) {
+            struct gpu out_of_place = m->gpus[i];
+            unsigned long long to = out_of_place.index.value;
+            if (to >= (unsigned)m->n_gpus || m->gpus[to].index.value == to)
+                return out_of_place.line;
+            m->gpus[i] = m->gpus[to];
+            m->gpus[to] = out_of_place;
+        }
+    return 0;
+}
+
+static bool instance_is_well(struct machine *m, struct instance *one) {
+    struct profile profile, other;
+    if (one->gpu.value >= (unsigned)m->n_gpus)
+        return false;
+    struct gpu *gpu = &m->gpus[one->gpu.value];
+    if (gpu->mig.value != MIG_ON || !profile_by_name(gpu, one->profile, &profile) ||
+        one->id.value >= MAX_INSTANCE_ID || one->start.value + profile.memory_slices > 8)
+        return false;
+    for (struct instance *before = m->instances; before < one; before++) {
+        if (before->gpu.value != one->gpu.value)
+            continue;
+        bool apart = profile_by_name(gpu, before->profile, &other) &&
+                     (before->start.value + other.memory_slices <= one->start.value ||
+                      one->start.value + profile.memory_slices <= before->start.value);
+        if (before->id.value == one->id.value || !apart)
+            return false;
+    }
+    return true;
+}
+
+static bool device_is_well(struct machine *m, struct device *one) {
+    struct profile profile;
+    if (one->gpu.value >= (unsigned)m->n_gpus)
+        return false;
+    struct gpu *gpu = &m->gpus[one->gpu.value];
+    struct instance *instance = machine_instance(m, gpu, (unsigned)one->instance.value);
+    if (!instance || one->index.value > 6 || one->compute.value > 7 ||
+        machine_device(m, one->uuid) != one)
+        return false;
+    profile_by_name(gpu, instance->profile, &profile);
+    unsigned long long slices = one->slices.given ? one->slices.value : profile.slices;
+    if (!slices || one->start.value > 7 || one->start.value + slices > profile.slices)
+        return false;
+    for (struct device *before = m->devices; before < one; before++)
+        if (before->gpu.value == one->gpu.value &&
+            (before->index.value == one->index.value ||
+             (before->instance.value == one->instance.value &&
+              before->compute.value == one->compute.value)))
+            return false;
+    return true;
+}
+
 /* What the lines say to each other. Returns the line at fault, 0 when all is well. */
 static int at_odds(struct machine *m, const char **why) {
     *why = "index: GPUs are numbered from 0, each once";
-    for (int i = 0; i < m->n_gpus; i++) {
-        struct gpu by_index = {0};
-        while (m->gpus[i].index.value != (unsigned)i) {
-            unsigned long long to = m->gpus[i].index.value;
-            if (to >= (unsigned)m->n_gpus || m->gpus[to].index.value == to)
-                return m->gpus[i].line;
-            by_index = m->gpus[to];
-            m->gpus[to] = m->gpus[i];
-            m->gpus[i] = by_index;
-        }
-    }
-    *why = "no such GPU, it is not in MIG mode, it has no such profile, or the id is taken";
-    for (int i = 0; i < m->n_instances; i++) {
-        struct instance *one = &m->instances[i];
-        struct profile profile;
-        if (one->gpu.value >= (unsigned)m->n_gpus)
-            return one->line;
-        struct gpu *gpu = &m->gpus[one->gpu.value];
-        if (gpu->mig.value != MIG_ON || !profile_by_name(gpu, one->profile, &profile) ||
-            machine_instance(m, gpu, (unsigned)one->id.value) != one)
-            return one->line;
-    }
-    *why = "no such GPU instance, or the index or UUID is taken";
-    for (int i = 0; i < m->n_devices; i++) {
-        struct device *one = &m->devices[i];
-        if (one->gpu.value >= (unsigned)m->n_gpus ||
-            !machine_instance(m, &m->gpus[one->gpu.value], (unsigned)one->instance.value) ||
-            machine_device(m, one->uuid) != one)
-            return one->line;
-        for (int j = 0; j < i; j++)
-            if (m->devices[j].gpu.value == one->gpu.value &&
-                m->devices[j].index.value == one->index.value)
-                return one->line;
-    }
-    *why = "on: no GPU or MIG device has this UUID";
-    for (int i = 0; i < m->n_processes; i++)
+    int line = order_gpus(m);
+    *why = line ? *why : "uuid: another GPU has it";
+    for (int i = 0; !line && i < m->n_gpus; i++)
+        if (machine_gpu(m, m->gpus[i].uuid) != &m->gpus[i])
+            line = m->gpus[i].line;
+    *why = line ? *why : "no such GPU in MIG mode, no such profile, or its id or place is taken";
+    for (int i = 0; !line && i < m->n_instances; i++)
+        if (!instance_is_well(m, &m->instances[i]))
+            line = m->instances[i].line;
+    *why = line ? *why : "no such GPU instance, no room in it, or its index, id or UUID is taken";
+    for (int i = 0; !line && i < m->n_devices; i++)
+        if (!device_is_well(m, &m->devices[i]))
+            line = m->devices[i].line;
+    *why = line ? *why : "on: no GPU or MIG device has this UUID";
+    for (int i = 0; !line && i < m->n_processes; i++)
         if (!machine_gpu(m, m->processes[i].on) && !machine_device(m, m->processes[i].on))
-            return m->processes[i].line;
-    return 0;
+            line = m->processes[i].line;
+    return line;
 }
 
 struct machine *machine_parse(char *text, char *why, size_t size) {
