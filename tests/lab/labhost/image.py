@@ -1,8 +1,8 @@
 """Build the lab's disk image from Debian packages, once for each definition.
 
-The definition is the directory ``image`` beside this package: packages, files laid over the
-root, a set-up script. Its digest names the directory in the cache, so a changed line gives a
-new image and an unchanged definition costs nothing.
+The definition is the directory ``image`` beside this package (packages, files laid over the
+root, a set-up script) and the fake GPUs of tests/fake_nvml. Its digest names the directory in the
+cache, so a changed line gives a new image and an unchanged definition costs nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import fakegpus
 from .errors import LabError
 from .needs import Mirror, as_root, ensure_packages, environment, find_mirror, local_certificates
 from .progress import Step, say
@@ -94,7 +95,8 @@ def digest(mirror: Mirror) -> str:
     for path in sorted(p for p in DEFINITION.rglob("*") if p.is_file()):
         total.update(f"{path.relative_to(DEFINITION)}\0{os.access(path, os.X_OK)}\0".encode())
         total.update(path.read_bytes() + b"\0")
-    total.update(Path(__file__).read_bytes())
+    for path in (Path(__file__), Path(fakegpus.__file__), *fakegpus.definition()):
+        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     total.update("\n".join(mirror.sources(RELEASE)).encode())
     for name, content in local_certificates().items():
         total.update(name.encode() + content)
@@ -141,6 +143,8 @@ def _build(image: Image, mirror: Mirror) -> None:
     home = image.directory
     root = home / "root"
     log = home / "build.log"
+    with Step("the fake GPUs' library"):
+        gpus = fakegpus.files()
     with Step("login key"):
         _run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", HOST_ALIAS, "-f", str(image.key)],
@@ -153,6 +157,7 @@ def _build(image: Image, mirror: Mirror) -> None:
     scratch = "tmp/ds01-lab"
     late = {
         **certificates,
+        **gpus,
         f"{scratch}/setup": (DEFINITION / "setup").read_bytes(),
         f"{scratch}/id_ed25519.pub": image.key.with_suffix(".pub").read_bytes(),
     }
