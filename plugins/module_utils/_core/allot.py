@@ -8,12 +8,14 @@ A new request joins the queue before anything is decided, so nobody overtakes by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from .gpu_request import Use, check, class_of, fits, fits_kind, may_lease, named_slots, room, use_of
 from .gpus import OK, Slot
-from .leases import PACK, SPREAD, Block, Lease, Refused, Waiter
+from .leases import ANY, PACK, SPREAD, Block, Lease, Refused, Waiter
 
 AGEING_SECONDS = 600
 """Each time that a request has waited for so long, …"""
@@ -38,10 +40,18 @@ class Board:
     blocks: tuple[Block, ...] = ()
     ready: bool = True
 
-    @property
+    @cached_property
     def by_uuid(self) -> dict[str, Slot]:
         """Slots by UUID."""
         return {slot.uuid: slot for slot in self.slots}
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(class_of(slot) for slot in self.slots if slot.health == OK)
+
+    def count_of(self, name: str) -> int:
+        """How many sound slots of a class there are."""
+        return self._counts[name]
 
 
 @dataclass(frozen=True)
@@ -69,11 +79,32 @@ def rank(waiter: Waiter, in_use: int, now: float) -> tuple[int, int, float, str]
 
 def in_order(board: Board, now: float) -> list[Waiter]:
     """The queue."""
-    slots = board.by_uuid
-    used = {w.allowance.uid: 0 for w in board.waiters}
-    for uid in used:
-        used[uid] = use_of(board.leases, slots, uid).sevenths
-    return sorted(board.waiters, key=lambda w: rank(w, used[w.allowance.uid], now))
+    return _sorted(board.waiters, _Uses(board), now)
+
+
+def _sorted(waiters: Iterable[Waiter], uses: _Uses, now: float) -> list[Waiter]:
+    return sorted(waiters, key=lambda w: rank(w, uses.of(w.allowance.uid).sevenths, now))
+
+
+class _Uses:
+    """What each user has, counted when it is asked for."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._known: dict[int, Use] = {}
+
+    def of(self, uid: int) -> Use:
+        """What one user has."""
+        if uid not in self._known:
+            self._known[uid] = use_of(self._board.leases, self._board.by_uuid, uid)
+        return self._known[uid]
+
+    def add(self, uid: int, slots: Iterable[Slot]) -> None:
+        """A user gets slots."""
+        used = self.of(uid)
+        for slot in slots:
+            used = Use(used.sevenths + slot.sevenths, used.mig + slot.is_mig)
+        self._known[uid] = used
 
 
 @dataclass
@@ -82,12 +113,12 @@ class _Free:
 
     :param slots: free slots by UUID.
     :param load: sevenths leased of each GPU, by its UUID.
-    :param used: each user's use.
+    :param uses: each user's use.
     """
 
     slots: dict[str, Slot]
     load: dict[str, int]
-    used: dict[int, Use] = field(default_factory=dict)
+    uses: _Uses
 
 
 def pass_queue(board: Board, now: float, placement: str = SPREAD) -> Pass:
@@ -103,23 +134,50 @@ def pass_queue(board: Board, now: float, placement: str = SPREAD) -> Pass:
     granted: list[tuple[Waiter, tuple[Slot, ...]]] = []
     refused: list[tuple[Waiter, Refused]] = []
     waiting: list[tuple[Waiter, str]] = []
-    slots = board.by_uuid
-    for waiter in in_order(board, now):
-        uid = waiter.allowance.uid
-        if uid not in free.used:
-            free.used[uid] = use_of(board.leases, slots, uid)
-        try:
-            check(waiter.ask, waiter.allowance, board.slots, Use())
-        except Refused as refusal:
+    checked = _checker(board)
+    left = _sorted(board.waiters, free.uses, now)
+    while left:
+        waiter, uid = left[0], left[0].allowance.uid
+        left = left[1:]
+        refusal = checked(waiter)
+        if refusal is not None:
             refused.append((waiter, refusal))
             continue
-        chosen = choose(waiter, free.slots.values(), free.load, free.used[uid], placement)
+        chosen = None
+        if free.slots:
+            chosen = choose(waiter, free.slots.values(), free.load, free.uses.of(uid), placement)
         if chosen:
             granted.append((waiter, chosen))
             _take(free, uid, chosen)
+            # Who has just got something has more in use than those behind.
+            left = _sorted(left, free.uses, now)
         else:
-            waiting.append((waiter, _claim(waiter, free)))
+            waiting.append((waiter, _claim(waiter, free, board)))
     return Pass(tuple(granted), tuple(refused), tuple(waiting))
+
+
+def _checker(board: Board) -> Callable[[Waiter], Refused | None]:
+    """Why a request cannot be fulfilled at all; requests that are alike are looked at once."""
+    known: dict[tuple[object, ...], Refused | None] = {}
+
+    def checked(waiter: Waiter) -> Refused | None:
+        allowed = waiter.allowance
+        key = (
+            waiter.ask,
+            allowed.allow_full_gpu,
+            allowed.max_gpus_per_container,
+            allowed.max_mig_instances,
+            allowed.max_gpu_equivalents,
+        )
+        if key not in known:
+            try:
+                check(waiter.ask, allowed, board.slots, Use())
+            except Refused as refusal:
+                return refusal  # it names the user
+            known[key] = None
+        return known[key]
+
+    return checked
 
 
 def _free(board: Board) -> _Free:
@@ -134,15 +192,14 @@ def _free(board: Board) -> _Free:
         for slot in board.slots
         if slot.health == OK and slot.uuid not in taken and slot.uuid not in blocked
     }
-    return _Free(free, load)
+    return _Free(free, load, _Uses(board))
 
 
 def _take(free: _Free, uid: int, chosen: Iterable[Slot]) -> None:
     for slot in chosen:
         del free.slots[slot.uuid]
         free.load[slot.parent] += slot.sevenths
-        used = free.used[uid]
-        free.used[uid] = Use(used.sevenths + slot.sevenths, used.mig + slot.is_mig)
+    free.uses.add(uid, chosen)
 
 
 def choose(
@@ -206,30 +263,37 @@ def _cost(
     return leased, size, 0, chosen[0].order
 
 
-def _claim(waiter: Waiter, free: _Free) -> str:
+def _claim(waiter: Waiter, free: _Free, board: Board) -> str:
     """Keep what the request could use of the free slots; the reason of its wait, in words."""
     allowance, ask = waiter.allowance, waiter.ask
-    left = room(allowance, free.used[allowance.uid])
-    usable = [
-        slot
-        for slot in free.slots.values()
-        if may_lease(slot, allowance)
-        and fits_kind(slot, ask.kind)
-        and (not ask.devices or slot.uuid in ask.devices or slot.index in ask.devices)
-        and fits([slot], left)
+    left = room(allowance, free.uses.of(allowance.uid))
+    if not fits_something(waiter, left):
+        return "over the user's limits"
+    worth = [
+        chosen
+        for chosen in _classes(waiter, free.slots.values(), left)
+        # A class of which there are not enough slots at all will never serve it.
+        if ask.devices or board.count_of(class_of(chosen[0])) >= ask.count
     ]
-    classes: dict[str, list[Slot]] = {}
-    for slot in usable:
-        classes.setdefault("" if ask.devices else class_of(slot), []).append(slot)
-    # Only a class whose set would fit the limits is worth keeping slots of.
-    worth = [c for c in classes.values() if ask.devices or fits([c[0]] * ask.count, left)]
     if not worth:
-        wanted = "GPU" if ask.kind == "any" else f"{ask.kind} slot"
-        return f"no {wanted} is free" if fits_something(waiter, left) else "over the user's limits"
+        return f"no {'GPU' if ask.kind == ANY else f'{ask.kind} slot'} is free"
     kept = max(worth, key=lambda c: (len(c), -c[0].sevenths))[: ask.count]
     for slot in kept:
         del free.slots[slot.uuid]
     return f"{len(kept)} of {ask.count} slots are kept for it, the others are not free yet"
+
+
+def _classes(waiter: Waiter, free: Iterable[Slot], left: Use) -> list[list[Slot]]:
+    """The free slots that a request could use, by class; explicit devices are one class."""
+    allowance, ask = waiter.allowance, waiter.ask
+    classes: dict[str, list[Slot]] = {}
+    for slot in free:
+        if ask.devices:
+            if slot.uuid in ask.devices or slot.index in ask.devices:
+                classes.setdefault("", []).append(slot)
+        elif may_lease(slot, allowance) and fits_kind(slot, ask.kind):
+            classes.setdefault(class_of(slot), []).append(slot)
+    return [c for c in classes.values() if ask.devices or fits([c[0]] * ask.count, left)]
 
 
 def fits_something(waiter: Waiter, left: Use) -> bool:

@@ -33,7 +33,6 @@ FAULT_POINTS = (
     "file_removed",
     "event_appended",
     "events_logged",
-    "revoked",
     "engine_asked",
 )
 """Where tests let a process die."""
@@ -100,13 +99,18 @@ class Frame:
 
         :raises Ds01Error: a new lease's file could not be written; the lease was taken back.
         """
-        with self.store.reading() as connection:
-            leases = {lease.id: lease for lease in rows.holding(connection)}
-            slots = {slot.uuid: slot for slot in rows.slots(connection)}
         names = {name for name in change.touched if sound_id(name)}
-        if whole:
-            self.files.sweep()
-            names |= set(leases) | set(self.files.present())
+        if not names and not whole:
+            return
+        with self.store.reading() as connection:
+            slots = {slot.uuid: slot for slot in rows.slots(connection)}
+            if whole:
+                self.files.sweep()
+                leases = {lease.id: lease for lease in rows.holding(connection)}
+                names |= set(leases) | set(self.files.present())
+            else:
+                found = [rows.lease_by_id(connection, name) for name in names]
+                leases = {lease.id: lease for lease in found if lease and lease.holding}
         wanted = {
             name: lease
             for name, lease in leases.items()
@@ -115,7 +119,7 @@ class Frame:
         for name in sorted(names - set(wanted)):
             self._drop_file(name)
             if name in leases:
-                self.file_gone.setdefault((name, leases[name].revoked), change.now)
+                self.file_gone.setdefault((name, leases[name].revoked), self.now())
         failed: list[tuple[Lease, Exception]] = []
         for name, lease in sorted(wanted.items()):
             try:
@@ -163,6 +167,11 @@ class Frame:
     def _anchor(self, connection: sqlite3.Connection) -> Anchor:
         text = rows.meta(connection, "clock")
         return tick(None if text is None else anchor_from(text), self.clock())
+
+    def now(self) -> float:
+        """Seconds of the book's clock."""
+        with self.store.reading() as connection:
+            return self._now(connection)
 
     def _now(self, connection: sqlite3.Connection) -> float:
         return float(self._anchor(connection).book)

@@ -16,11 +16,6 @@ from .leases import HELD, RESERVED, Lease
 class Looks(Frame):
     """What can be seen of the book."""
 
-    def now(self) -> float:
-        """Seconds of the book's clock."""
-        with self.store.reading() as connection:
-            return self._now(connection)
-
     def due(self) -> float | None:
         """Seconds from now until a time of the book comes; None when there is none."""
         with self.store.reading() as connection:

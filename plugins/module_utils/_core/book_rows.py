@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from functools import lru_cache
 from typing import Any
 
 from .events import Event
@@ -23,6 +24,8 @@ _UPSERT = (
 )
 
 
+# The same texts are read with each decision; what comes of them is never changed.
+@lru_cache(maxsize=4096)
 def _ask(text: str) -> Ask:
     data = json.loads(text)
     return Ask(
@@ -30,9 +33,19 @@ def _ask(text: str) -> Ask:
     )
 
 
+@lru_cache(maxsize=4096)
+def _allowance(text: str) -> Allowance:
+    return Allowance(**json.loads(text))
+
+
+@lru_cache(maxsize=4096)
+def _uuids(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
 def _lease(row: tuple[Any, ...]) -> Lease:
     data = dict(zip(_LEASE, row, strict=True))
-    data["slots"] = tuple(json.loads(data["slots"]))
+    data["slots"] = _uuids(data["slots"])
     data["ask"] = _ask(data["ask"])
     data["stale"] = bool(data["stale"])
     return Lease(**data)
@@ -86,9 +99,7 @@ def waiters(connection: sqlite3.Connection) -> list[Waiter]:
     """The requests in the queue."""
     query = "SELECT ticket, asked, seen, deadline, ask, allowance, lease FROM queue ORDER BY ticket"
     return [
-        Waiter(
-            row[0], row[1], row[2], row[3], _ask(row[4]), Allowance(**json.loads(row[5])), row[6]
-        )
+        Waiter(row[0], row[1], row[2], row[3], _ask(row[4]), _allowance(row[5]), row[6])
         for row in connection.execute(query)
     ]
 
@@ -113,6 +124,11 @@ def put_waiter(connection: sqlite3.Connection, waiter: Waiter) -> None:
 def drop_waiter(connection: sqlite3.Connection, ticket: str) -> None:
     """Forget a request."""
     connection.execute("DELETE FROM queue WHERE ticket = ?", (ticket,))
+
+
+@lru_cache(maxsize=1024)
+def _slot(row: tuple[Any, ...]) -> Slot:
+    return Slot(*row)
 
 
 def slots(connection: sqlite3.Connection) -> list[Slot]:

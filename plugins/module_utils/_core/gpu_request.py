@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 
 from .gpus import FULL_GPU_SLICES, OK, Slot
 from .leases import ANY, FULL, MIG, Allowance, Ask, Lease, Refused, Waiter
@@ -125,10 +126,15 @@ def room(allowance: Allowance, used: Use) -> Use:
     equivalents, mig = allowance.max_gpu_equivalents, allowance.max_mig_instances
     sevenths = endless
     if equivalents is not None:
-        # 0.43 is meant as 3/7: what is written with two digits is taken as the nearest seventh.
-        exact = Fraction(str(equivalents)) * FULL_GPU_SLICES
-        sevenths = round(exact) if abs(exact - round(exact)) < Fraction(1, 20) else int(exact)
+        sevenths = _whole_sevenths(equivalents)
     return Use(sevenths - used.sevenths, (endless if mig is None else mig) - used.mig)
+
+
+@lru_cache(maxsize=1024)
+def _whole_sevenths(equivalents: float) -> int:
+    """0.43 is meant as 3/7: what is written with two digits is taken as the nearest seventh."""
+    exact = Fraction(str(equivalents)) * FULL_GPU_SLICES
+    return round(exact) if abs(exact - round(exact)) < Fraction(1, 20) else int(exact)
 
 
 def fits(slots: Iterable[Slot], left: Use) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 # States of the driver. Only with READY is anything handed out.
@@ -60,7 +61,7 @@ class Slot:
         """GPU equivalents times seven, a whole number: sums of 1/7 would not be exact."""
         return self.compute_slices if self.is_mig else FULL_GPU_SLICES
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, int]:
         """Sorts slots as people count them."""
         gpu, _colon, mig = self.index.partition(":")
