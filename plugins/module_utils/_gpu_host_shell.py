@@ -11,6 +11,7 @@ import os
 import pwd
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from ._core.book import Book
 from ._core.errors import Ds01Error
 from ._core.events import EVENTS_PATH, Event, append
 from ._core.gpu_host import NVIDIA_RUNTIME, TOOLKIT_CONFIG, EngineView, HostFacts
-from ._core.gpu_settings import read_settings
+from ._core.gpu_settings import GPU_SETTINGS_PATH, read_settings
 from ._core.gpus import READY, Inventory, inventory
-from ._core.lease_files import LeaseFiles
+from ._core.lease_files import DIRECTORY, LeaseFiles
 from ._core.store import STATE_PATH, Store, StoreMissing, open_store
 from ._host import engine_host, nvml
 from ._host.engine import Engine, EngineError
@@ -35,6 +36,19 @@ TOOLKIT_PACKAGES = ("nvidia-container-toolkit", "nvidia-container-toolkit-base")
 NO_RUNTIME = (
     "the runtime is not on the host yet, and NVML is read through it. Run the role runtime first"
 )
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the host's state is."""
+
+    store: str = STATE_PATH
+    settings: str = GPU_SETTINGS_PATH
+    events: str = EVENTS_PATH
+    leases: str = DIRECTORY
+
+
+PATHS = Paths()
 
 
 def can_look() -> bool:
@@ -175,13 +189,13 @@ def process_words(pid: int, proc: str = "/proc") -> str:
     return f"process {pid} ({command}, {user}) runs on it"
 
 
-def the_store(path: str = STATE_PATH) -> Store | None:
+def the_store() -> Store | None:
     """The store; None where there is none yet, so that nothing can be leased.
 
     :raises Ds01Error: it is of another version, or damaged.
     """
     try:
-        return open_store(path)
+        return open_store(PATHS.store)
     except StoreMissing:
         return None
 
@@ -213,13 +227,19 @@ def tell_the_book(store: Store | None, spec_path: str, source: str) -> None:
             return None
         return spec if isinstance(spec, Mapping) else None
 
-    book = Book(store, LeaseFiles(vendor), settings=read_settings(), source=source)
+    book = Book(
+        store,
+        LeaseFiles(vendor, PATHS.leases),
+        settings=read_settings(PATHS.settings),
+        events_path=PATHS.events,
+        source=source,
+    )
     book.look(inventory(nvml.read()))
 
 
 def record(event_type: str, details: Mapping[str, Any]) -> None:
     """Append an event to the host's event log."""
-    append(EVENTS_PATH, Event(event_type, "ds01_mig_layout", details=details))
+    append(PATHS.events, Event(event_type, "ds01_mig_layout", details=details))
 
 
 # --- texts --------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ path:
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -94,7 +95,19 @@ from ..module_utils._host.engine_host import read_text
 from ..module_utils._respawn import into_runtime
 
 
-def judge(text: str | None, kind: str, slots: dict[str, str]) -> list[str]:
+@dataclass(frozen=True)
+class Gpus:
+    """What has to be in the spec.
+
+    :param slots: UUID → index.
+    :param complete: whether every GPU answers.
+    """
+
+    slots: dict[str, str]
+    complete: bool
+
+
+def judge(text: str | None, kind: str, gpus: Gpus) -> list[str]:
     """Why a spec does not do."""
     if text is None:
         return ["there is none"]
@@ -102,10 +115,10 @@ def judge(text: str | None, kind: str, slots: dict[str, str]) -> list[str]:
         spec = shell.decode(text)
     except ValueError as error:
         return [f"it cannot be read: {error}"]
-    return vendor_spec.faults(spec, kind, slots, os.path.lexists)
+    return vendor_spec.faults(spec, kind, gpus.slots, os.path.lexists, gpus.complete)
 
 
-def generate(module: AnsibleModule, folder: str, slots: dict[str, str]) -> str:
+def generate(module: AnsibleModule, folder: str, gpus: Gpus) -> str:
     """Have the spec written to ``folder`` and judge it; returns its path.
 
     :raises Ds01Error: the command fails, or what it wrote does not do.
@@ -113,8 +126,15 @@ def generate(module: AnsibleModule, folder: str, slots: dict[str, str]) -> str:
     command, path = module.params["command"], module.params["path"]
     # The generator takes the format from the name's end.
     work = os.path.join(folder, os.path.basename(path))
-    code, out, err = module.run_command([*command, f"--output={work}"])
     words = " ".join(command)
+    try:
+        code, out, err = module.run_command([*command, f"--output={work}"], handle_exceptions=False)
+    except OSError as error:
+        raise Ds01Error(
+            f"it cannot be run: {error.strerror}",
+            words,
+            f"Install it, or name another one in gpu_host_cdi_command; {path} is as it was",
+        ) from error
     if code != 0:
         last = (err or out).strip().splitlines()[-3:]
         raise Ds01Error(
@@ -122,7 +142,7 @@ def generate(module: AnsibleModule, folder: str, slots: dict[str, str]) -> str:
             words,
             f"{path} is as it was; run the command by hand to see more",
         )
-    if found := judge(read_text(work), module.params["kind"], slots):
+    if found := judge(read_text(work), module.params["kind"], gpus):
         raise Ds01Error(
             f"it wrote a spec that does not do: {'; '.join(found[:10])}",
             words,
@@ -132,7 +152,7 @@ def generate(module: AnsibleModule, folder: str, slots: dict[str, str]) -> str:
     return work
 
 
-def install(module: AnsibleModule, slots: dict[str, str]) -> str:
+def install(module: AnsibleModule, gpus: Gpus) -> str:
     """Make the spec anew in the old one's place; returns its text.
 
     :raises Ds01Error: as :func:`generate`.
@@ -144,7 +164,7 @@ def install(module: AnsibleModule, slots: dict[str, str]) -> str:
     # A folder of its own: the engine reads each file of this directory that ends in .yaml.
     folder = tempfile.mkdtemp(prefix=".ds01-", dir=directory)
     try:
-        work = generate(module, folder, slots)
+        work = generate(module, folder, gpus)
         text = read_text(work) or ""
         os.chmod(work, 0o644)
         flush(work)
@@ -159,12 +179,16 @@ def keep_in_step(module: AnsibleModule) -> dict[str, Any]:
     """Compare, and make anew where it is due."""
     given = module.params
     path = given["path"]
-    found = inventory(nvml.read())
+    reading = nvml.read()
+    found = inventory(reading)
     if found.state != READY:
         raise Ds01Error(f"the driver does not answer ({found.reason})", "NVML", "See dmesg")
-    slots = {slot.uuid: slot.index for slot in found.slots}
+    gpus = Gpus(
+        {slot.uuid: slot.index for slot in found.slots},
+        not any(gpu.get("lost") for gpu in reading["gpus"]),
+    )
     before = read_text(path)
-    reasons = judge(before, given["kind"], slots)
+    reasons = judge(before, given["kind"], gpus)
     if given["force"]:
         reasons.insert(0, "the MIG layout changed")
     result = {"changed": bool(reasons), "reasons": reasons, "path": path}
@@ -174,7 +198,7 @@ def keep_in_step(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         after = (before or "") + shell.lines(f"# made anew: {reason}" for reason in reasons)
         return {**result, "diff": {"before": before or "", "after": after, **header}}
-    text = install(module, slots)
+    text = install(module, gpus)
     # Slots that the old spec lacked can be leased from now on.
     shell.tell_the_book(shell.the_store(), path, "ds01_gpu_cdi")
     diff = {"before": before or "", "after": text, **header}

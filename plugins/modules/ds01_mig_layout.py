@@ -159,39 +159,56 @@ def refuse(module: AnsibleModule, problems: Sequence[Problem], done: Sequence[St
     )
 
 
-def look(splitter: Mig, wanted: Mapping[str, Sequence[str]], store: Store | None) -> mig.Plan:
-    """The steps as things are now."""
+def look(
+    splitter: Mig, params: Mapping[str, Any], store: Store | None, uuid: str = ""
+) -> tuple[mig.Plan, list[Problem]]:
+    """The steps as things are now, and why they may not be done.
+
+    :param uuid: only this GPU; empty: all of them.
+    """
     gpus = mig.gpus_from(splitter.read())
-    return mig.plan(gpus, wanted, shell.users(nvml.read(), store))
+    wanted, problems = mig.resolve(params["profiles"], params["layout"], gpus)
+    if uuid:
+        wanted = {key: value for key, value in wanted.items() if key == uuid}
+    plan = mig.plan(gpus, wanted, shell.users(nvml.read(), store))
+    return plan, [*problems, *plan.problems]
 
 
-def split(module: AnsibleModule, splitter: Mig, done: list[Step]) -> list[Step]:
+def split(module: AnsibleModule, splitter: Mig, done: list[Step]) -> None:
     """Plan, and carry out unless in check mode.
 
-    :param done: gets the steps as they are finished, for the message of a failure.
+    :param done: gets the steps as they are finished, for the message of a failure, too.
     """
     store = shell.the_store()
-    gpus = mig.gpus_from(splitter.read())
-    wanted, problems = mig.resolve(module.params["profiles"], module.params["layout"], gpus)
-    plan = mig.plan(gpus, wanted, shell.users(nvml.read(), store))
-    if problems or plan.problems:
-        refuse(module, [*problems, *plan.problems], done)
+    plan, problems = look(splitter, module.params, store)
+    if problems:
+        refuse(module, problems, done)
     for notice in plan.notices:
         module.warn(notice)
     if module.check_mode:
-        return list(plan.steps)
+        done += plan.steps
+        return
     for step in plan.steps:
         with shell.no_new_leases(store):
-            # Somebody may have been granted a slot since all GPUs were checked.
-            again = look(splitter, {step.uuid: wanted[step.uuid]}, store)
-            if again.problems:
-                refuse(module, again.problems, done)
-            for part in again.steps:
-                mig.apply(part, splitter)
-                done.append(part)
-                shell.record("gpu.partitioned", report([part])["gpus"][0])
-            shell.tell_the_book(store, module.params["cdi_path"], "ds01_mig_layout")
-    return done
+            try:
+                carry_out(module, splitter, store, step, done)
+            finally:
+                shell.tell_the_book(store, module.params["cdi_path"], "ds01_mig_layout")
+
+
+def carry_out(
+    module: AnsibleModule, splitter: Mig, store: Store | None, step: Step, done: list[Step]
+) -> None:
+    """One GPU, which nobody can lease meanwhile."""
+    for _round in range(2):
+        # Somebody may have been granted a slot since all GPUs were checked.
+        again, problems = look(splitter, module.params, store, step.uuid)
+        if problems:
+            refuse(module, problems, done)
+        for part in again.steps:
+            mig.apply(mig.first_part(part), splitter)
+    done.append(step)
+    shell.record("gpu.partitioned", report([step])["gpus"][0])
 
 
 def main() -> None:
@@ -209,10 +226,10 @@ def main() -> None:
         module.fail_json(msg=shell.NO_RUNTIME, **report(()))
     done: list[Step] = []
     try:
-        steps = split(module, Mig(), done)
+        split(module, Mig(), done)
     except shell.ERRORS as error:
         module.fail_json(msg=str(error), **report(done))
-    module.exit_json(**report(steps))
+    module.exit_json(**report(done))
 
 
 if __name__ == "__main__":

@@ -184,7 +184,6 @@ def test_every_gpu_is_checked_and_every_refusal_told() -> None:
         "gpu_host_mig_profiles.thirds on GPU 1",
         "gpu_host_mig_layout.9",
         "GPU 0 (GPU-a)",
-        "GPU 1 (GPU-b)",
         "GPU 2 (GPU-c)",
     ]
 
@@ -237,8 +236,26 @@ def test_without_the_drivers_table_the_names_alone_are_judged() -> None:
     for devices, words in (
         (["small"], "'small' is no MIG profile"),
         (["4g.20gb", "4g.20gb"], "needs 8"),
+        (["3g.40gb", "3g.40gb"], "needs 78.0 GiB of memory, the GPU has 40.0"),
     ):
         assert words in refusal({"0": "new"}, profiles={"new": devices}, gpus=[unknown])
+
+
+def test_the_places_are_chosen_once_mig_is_on_where_the_driver_tells_them_only_then() -> None:
+    (step,) = planned({"0": "mixed"}, [replace(WHOLE, profiles=())]).steps
+    assert mig.first_part(step) == replace(step, create=())
+    (told,) = planned({"0": "mixed"}).steps
+    assert mig.first_part(told) == told
+
+
+def test_a_gpu_that_is_not_split_has_the_profiles_of_its_split_sister() -> None:
+    rows: list[dict[str, Any]] = [
+        {"index": n, "uuid": f"GPU-{n}", "model": model, "capable": True, "memory": 40 * GIB}
+        for n, model in enumerate(["A100", "A100", "A30"])
+    ]
+    size = {"name": "1g.5gb", "id": 19, "slices": 1, "memory": GIB, "placements": [(0, 1)]}
+    rows[1]["profiles"] = [size]
+    assert [len(gpu.profiles) for gpu in mig.gpus_from(rows)] == [1, 1, 0]
 
 
 def test_a_mode_that_waits_for_a_reset_is_asked_for_again_and_named() -> None:

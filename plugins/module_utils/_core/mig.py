@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .errors import Problem
@@ -21,7 +21,7 @@ from .errors import Problem
 GPU_SLICES = 7
 """Compute slices of the GPUs that can be split, where the driver does not say more."""
 _MAX_INSTANCES = 16
-_PROFILE_NAME = re.compile(r"(\d)g\.\d+gb([+-][a-z][a-z.]*)?")
+_PROFILE_NAME = re.compile(r"(\d)g\.(\d+)gb([+-][a-z][a-z.]*)?")
 
 LAYOUT = "gpu_host_mig_layout"
 PROFILES = "gpu_host_mig_profiles"
@@ -66,6 +66,8 @@ class Gpu:
     :param mode: whether MIG is on.
     :param pending: whether it will be on after the next reset.
     :param memory: bytes.
+    :param model: its product name.
+    :param profiles: empty where the driver does not say, as some do while MIG is off.
     """
 
     index: int
@@ -77,6 +79,7 @@ class Gpu:
     profiles: tuple[Profile, ...] = ()
     instances: tuple[Instance, ...] = ()
     lost: bool = False
+    model: str = ""
 
     @property
     def layout(self) -> tuple[str, ...]:
@@ -131,7 +134,7 @@ class Splitter(Protocol):
 
 def gpus_from(reading: Iterable[Mapping[str, Any]]) -> tuple[Gpu, ...]:
     """The GPUs from what :func:`.._host.nvml_mig.read` read."""
-    return tuple(
+    found = [
         Gpu(
             index=int(row["index"]),
             uuid=str(row.get("uuid", "")),
@@ -154,9 +157,19 @@ def gpus_from(reading: Iterable[Mapping[str, Any]]) -> tuple[Gpu, ...]:
                 for i in row.get("instances", ())
             ),
             lost=bool(row.get("lost")),
+            model=str(row.get("model", "")),
         )
         for row in reading
-    )
+    ]
+    return tuple(_with_profiles(gpu, found) for gpu in found)
+
+
+def _with_profiles(gpu: Gpu, others: Iterable[Gpu]) -> Gpu:
+    """What the driver does not say of a GPU that is not split, it says of its split sisters."""
+    if gpu.profiles or not gpu.capable or not gpu.model:
+        return gpu
+    same = [o for o in others if (o.model, o.memory) == (gpu.model, gpu.memory) and o.profiles]
+    return replace(gpu, profiles=same[0].profiles) if same else gpu
 
 
 def show(layout: Sequence[str]) -> str:
@@ -173,9 +186,10 @@ def resolve(
 
     :param profiles: name → MIG profiles, one for each device; an empty list is a whole GPU.
     :param layout: GPU index or UUID → name out of ``profiles``.
-    :returns: UUID → MIG profiles for the GPUs that the layout names, and what is wrong with it.
+    :returns: UUID → MIG profiles for the GPUs that can be so, and what is wrong with the others.
     """
     wanted: dict[str, tuple[str, ...]] = {}
+    named: set[str] = set()
     problems: list[Problem] = []
     for key, name in layout.items():
         where = f"{LAYOUT}.{key}"
@@ -191,12 +205,15 @@ def resolve(
             problems.append(
                 _problem(f"there is no profile {name!r}", where, f"{PROFILES} has: {known}")
             )
-        elif found[0].uuid in wanted:
+        elif found[0].uuid in named:
             what = f"GPU {found[0].index} is named twice"
             problems.append(_problem(what, where, "Keep one of the two, the index or the UUID"))
         else:
-            wanted[found[0].uuid] = tuple(profiles[name])
-            problems += _fit(found[0], wanted[found[0].uuid], f"{PROFILES}.{name}")
+            named.add(found[0].uuid)
+            unfit = _fit(found[0], tuple(profiles[name]), f"{PROFILES}.{name}")
+            problems += unfit
+            if not unfit:
+                wanted[found[0].uuid] = tuple(profiles[name])
     return wanted, problems
 
 
@@ -224,20 +241,24 @@ def plan(
     )
 
 
-def apply(step: Step, splitter: Splitter, fault: Callable[[str], None] = lambda name: None) -> None:
-    """Carry one step out; the caller keeps leases away from the GPU meanwhile.
-
-    :param fault: called with the name of each action, for tests that break it there.
-    """
+def apply(step: Step, splitter: Splitter) -> None:
+    """Carry one step out; the caller keeps leases away from the GPU meanwhile."""
     for number in step.destroy:
         splitter.destroy(step.uuid, number)
-        fault("destroyed")
     if step.mode is not None:
         splitter.set_mode(step.uuid, step.mode)
-        fault("mode")
     for profile, placement in step.create:
         splitter.create(step.uuid, profile, placement)
-        fault("created")
+
+
+def first_part(step: Step) -> Step:
+    """What of a step can be done before its GPU is looked at again.
+
+    Some drivers tell the profiles and their places only once MIG is on.
+    """
+    if step.mode and any(placement is None for _unused, placement in step.create):
+        return replace(step, create=())
+    return step
 
 
 def place(gpu: Gpu, names: Sequence[str]) -> tuple[tuple[str, tuple[int, int] | None], ...] | None:
@@ -280,16 +301,14 @@ def _step(gpu: Gpu, names: tuple[str, ...]) -> Step | None:
 
 def _refusal(gpu: Gpu, step: Step, users: Sequence[str]) -> Problem | None:
     where = f"GPU {gpu.index} ({gpu.uuid})"
-    if not gpu.capable:
-        return _problem("the GPU cannot be split (no MIG)", where, f"Take it out of {LAYOUT}")
-    if users:
-        return _problem(
-            f"the layout would change from {show(step.before)} to {show(step.after)}, "
-            f"but the GPU is in use: {'; '.join(users)}",
-            where,
-            "Drain its slots (ds01 gpu drain), wait until they are free, and run again",
-        )
-    return None
+    if not users:
+        return None
+    return _problem(
+        f"the layout would change from {show(step.before)} to {show(step.after)}, "
+        f"but the GPU is in use: {'; '.join(users)}",
+        where,
+        "Drain its slots (ds01 gpu drain), wait until they are free, and run again",
+    )
 
 
 def _fit(gpu: Gpu, names: Sequence[str], where: str) -> list[Problem]:
@@ -312,7 +331,7 @@ def _fit(gpu: Gpu, names: Sequence[str], where: str) -> list[Problem]:
     if sum(slices) > most or len(names) > _MAX_INSTANCES:
         what = f"{show(names)} needs {sum(slices)} compute slices, the GPU has {most}"
         return [_problem(what, where, "Give it fewer or smaller devices")]
-    memory = sum(known[name].memory for name in names if known)
+    memory = sum(known[name].memory if known else _named_memory(name) for name in names)
     if gpu.memory and memory > gpu.memory:
         what = (
             f"{show(names)} needs {memory / 2**30:.1f} GiB of memory, "
@@ -323,6 +342,12 @@ def _fit(gpu: Gpu, names: Sequence[str], where: str) -> list[Problem]:
         what = f"{show(names)} does not fit: the memory slices that the profiles take overlap"
         return [_problem(what, where, f"Choose another mixture of {offered}")]
     return []
+
+
+def _named_memory(name: str) -> int:
+    """Bytes by a profile's name, which rounds up to whole GiB."""
+    match = _PROFILE_NAME.fullmatch(name)
+    return (int(match[2]) - 1) * 2**30 if match else 0
 
 
 def _size_order(name: str) -> tuple[int, int, str]:

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-UUID_PREFIXES = ("GPU-", "MIG-")
-
 
 def faults(
-    spec: Any, kind: str, slots: Mapping[str, str], exists: Callable[[str], bool]
+    spec: Any,
+    kind: str,
+    slots: Mapping[str, str],
+    exists: Callable[[str], bool],
+    complete: bool = True,
 ) -> list[str]:
     """Why a spec does not do; empty where it does.
 
@@ -25,6 +27,7 @@ def faults(
     :param slots: UUID → index of each slot.
     :param exists: whether a path is on the host: after an upgrade of the driver its libraries have
         other names.
+    :param complete: whether every GPU answers; the MIG devices of a lost one are not known.
     """
     if not isinstance(spec, Mapping):
         return ["it is no mapping"]
@@ -35,14 +38,18 @@ def faults(
     devices = spec.get("devices")
     if not isinstance(devices, Sequence) or not all(_well_formed(row) for row in devices):
         return ["it has no list of devices with names and edits"]
+    try:
+        named = set(paths(spec))
+    except (AttributeError, KeyError, TypeError):
+        return ["its edits are malformed"]
     names = {str(device["name"]) for device in devices}
     found = [
         f"slot {index} ({uuid}) is not in it" for uuid, index in slots.items() if uuid not in names
     ]
-    gone = sorted(n for n in names if n.startswith(UUID_PREFIXES) and n not in slots)
     # A GPU in MIG mode is no slot, but a generator may list it.
-    found += [f"{name} is in it, and no slot" for name in gone if not _parent(name)]
-    found += [f"{path} is not on the host" for path in sorted(set(paths(spec))) if not exists(path)]
+    gone = sorted(name for name in names if name.startswith("MIG-") and name not in slots)
+    found += [f"{name} is in it, and no slot" for name in gone if complete]
+    found += [f"{path} is not on the host" for path in sorted(named) if not exists(path)]
     return found
 
 
@@ -50,11 +57,13 @@ def paths(spec: Mapping[str, Any]) -> Iterator[str]:
     """The host's paths that the spec names: device nodes, mounts and hooks."""
     edits = [spec.get("containerEdits"), *(row["containerEdits"] for row in spec["devices"])]
     for edit in edits:
-        for node in (edit or {}).get("deviceNodes") or ():
+        if edit is None:
+            continue
+        for node in edit.get("deviceNodes") or ():
             yield str(node.get("hostPath") or node["path"])
-        for mount in (edit or {}).get("mounts") or ():
+        for mount in edit.get("mounts") or ():
             yield str(mount["hostPath"])
-        for hook in (edit or {}).get("hooks") or ():
+        for hook in edit.get("hooks") or ():
             yield str(hook["path"])
 
 
@@ -64,7 +73,3 @@ def _well_formed(device: Any) -> bool:
         and isinstance(device.get("name"), str)
         and isinstance(device.get("containerEdits"), Mapping)
     )
-
-
-def _parent(name: str) -> bool:
-    return name.startswith("GPU-")

@@ -161,6 +161,7 @@ class _Library:
             row: dict[str, Any] = {
                 "index": index,
                 "uuid": _text(nvml.nvmlDeviceGetUUID(device)),
+                "model": _text(nvml.nvmlDeviceGetName(device)),
                 "memory": int(nvml.nvmlDeviceGetMemoryInfo(device).total),
             }
         except nvml.NVMLError:
@@ -196,6 +197,7 @@ class _Library:
                     "name": _text(info.name).removeprefix("MIG "),
                     "id": int(info.id),
                     "slices": int(info.sliceCount),
+                    "model": _text(nvml.nvmlDeviceGetName(device)),
                     "memory": int(info.memorySizeMB) * 2**20,
                     "most": int(info.instanceCount),
                 }
