@@ -240,10 +240,22 @@ def test_what_the_engine_should_have_started_is_started(
     assert kinds(run([have], [seen], engine_since=since)) == expected
 
 
-def test_a_start_that_failed_is_not_tried_again() -> None:
+def test_a_start_that_failed_is_not_tried_again_and_the_hold_begins() -> None:
     seen = container("exited", restart_policy="always", **BEFORE)
-    found = run([lease(BOUND)], [seen], engine_since=ENGINE, start_failed=["c1"])
-    assert kinds(found) == [do.HOLD]
+    have = lease(BOUND, hold=60.0)
+    (action,) = run([have], [seen], engine_since=ENGINE, start_failed=["c1"])
+    assert (action.kind, action.at) == (do.HOLD, NOW)
+    held = lease(HELD, held_at=NOW - 60, hold_until=NOW)
+    assert kinds(run([held], [seen], engine_since=ENGINE, start_failed=["c1"])) == [do.END]
+    ended = lease(FREE)
+    assert run([ended], [seen], engine_since=ENGINE, start_failed=["c1"]) == []
+
+
+@pytest.mark.parametrize("state", [BOUND, HELD, FREE])
+def test_a_container_that_is_being_started_is_left_alone(state: str) -> None:
+    seen = container("exited", restart_policy="always", **BEFORE)
+    have = lease(state, hold=0.0, hold_until=NOW)
+    assert run([have], [seen], engine_since=ENGINE, starting=["c1"]) == []
 
 
 def test_a_renewal_that_waits_is_not_asked_for_again() -> None:

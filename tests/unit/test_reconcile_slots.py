@@ -174,6 +174,14 @@ def test_what_a_container_can_open_without_a_lease_is_blocked(
     assert run([], [stopped]) == []
 
 
+def test_a_watcher_may_see_all_gpus_but_not_use_them() -> None:
+    exporter = container(id="c5", name="dcgm-exporter", leases=(), gpus=("all",))
+    assert run([], [exporter], watchers=["dcgm-exporter"]) == []
+    busy = process("GPU-1", container_id="c5")
+    (action,) = run([], [exporter], [busy], watchers=["dcgm-exporter"])
+    assert (action.kind, action.slots) == (do.BLOCK, ("GPU-1",))
+
+
 def test_a_containers_own_lease_is_not_foreign_to_it() -> None:
     found = run([lease()], [container(gpus=("0", "1"))])
     assert [action.slots for action in found] == [("GPU-1",)]

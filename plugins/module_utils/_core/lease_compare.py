@@ -106,6 +106,7 @@ class Look:
         looked: float,
         engine_since: float | None,
         start_failed: frozenset[str],
+        starting: frozenset[str],
         waiting: frozenset[str],
     ) -> None:
         self.containers = containers
@@ -114,6 +115,7 @@ class Look:
         self.looked = looked
         self.engine_since = engine_since
         self.start_failed = start_failed
+        self.starting = starting
         self.waiting = waiting
 
     def stopped(self, seen: SeenContainer) -> float | None:
@@ -130,8 +132,6 @@ class Look:
         """
         policies = ("always", "unless-stopped") if lease.state == BOUND else ("always",)
         if seen.restart_policy not in policies or seen.state != "exited" or lease.stale:
-            return False
-        if seen.id in self.start_failed:
             return False
         if self.engine_since is None:
             return lease.state == BOUND
@@ -220,11 +220,17 @@ class Compare:
         if lease.state == RESERVED:
             self.book.bind(lease, seen, self.look.now)
             lease = self.book.leases[lease.id]
+        if seen.id in self.look.starting:
+            return
         if self.look.engine_owes_start(lease, seen):
-            if lease.state != FREE:
+            if seen.id in self.look.start_failed:
+                if lease.state == BOUND:
+                    self.book.hold(lease, seen, self.look.now)
+                    lease = self.book.leases[lease.id]
+            elif lease.state != FREE:
                 self.book.actions.append(Action(START, lease.id, seen.id, seen.name))
                 return
-            if lease.id not in self.look.waiting:
+            elif lease.id not in self.look.waiting:
                 self.book.actions.append(Action(RENEW, lease.id, seen.id, seen.name))
         if lease.state == BOUND and not self._newer_than_the_list(lease):
             self._hold(lease, seen)

@@ -80,6 +80,8 @@ def plan(
     files: Mapping[str, LeaseFile] | None = None,
     engine_since: float | None = None,
     start_failed: Collection[str] = (),
+    starting: Collection[str] = (),
+    watchers: Collection[str] = (),
     waiting: Collection[str] = (),
 ) -> list[Action]:
     """What to do so that the book agrees with the engine and NVML.
@@ -95,7 +97,11 @@ def plan(
     :param files: what the files in /run/cdi say, by lease id.
     :param engine_since: when the engine's process started, seconds of the wall clock; None if not
         known. A container that stopped before is one that the engine found stopped.
-    :param start_failed: ids of containers that could not be started since: not tried again.
+    :param start_failed: ids of containers that could not be started since: not tried again, and
+        held from now on.
+    :param starting: ids of containers whose start is under way: left alone.
+    :param watchers: names of containers that may have all GPUs open without using them, such as
+        an exporter of metrics; their processes count like any other.
     :param waiting: ids of leases whose renewal waits in the queue.
     """
     known, _unused = settled(slots, inventory)
@@ -111,6 +117,7 @@ def plan(
             now if looked is None else looked,
             engine_since,
             frozenset(start_failed),
+            frozenset(starting),
             frozenset(waiting),
         )
         compare = Compare(book, look)
@@ -121,6 +128,7 @@ def plan(
         book.stale(known)  # adopted ones
         use = SlotUse(known, book.holders(), now)
         use.processes(processes, containers)
-        use.containers(containers or (), inventory, open_slots)
+        openers = [seen for seen in containers or () if seen.name not in watchers]
+        use.containers(openers, inventory, open_slots)
         book.actions += use.actions(blocks, engine_answers=containers is not None)
     return book.actions

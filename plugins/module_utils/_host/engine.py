@@ -148,9 +148,36 @@ class Engine:
         """
         target = f"{route}?{urlencode(query)}" if query else route
         where = f"{self.path} GET {target}"
-        connection = _UnixConnection(self.path, self.timeout)
+        status, body = self._ask("GET", target, self.timeout)
         try:
-            connection.request("GET", target)
+            value = json.loads(body or b"null")
+        except ValueError as error:
+            raise EngineError("the answer is no JSON", where, "is this a Docker engine?") from error
+        if status != 200:
+            raise EngineError(_fault(status, value), where, status=status)
+        return value
+
+    def post(self, route: str, timeout: float | None = None) -> int:
+        """``POST`` a route without a body.
+
+        :param timeout: seconds, if not the usual ones.
+        :returns: the status, 2xx or 304 (it is so already).
+        :raises EngineError: no answer, or another status: in the engine's words.
+        """
+        status, body = self._ask("POST", route, timeout or self.timeout)
+        if 200 <= status < 300 or status == 304:
+            return status
+        try:
+            value = json.loads(body or b"null")
+        except ValueError:
+            value = None
+        raise EngineError(_fault(status, value), f"{self.path} POST {route}", status=status)
+
+    def _ask(self, method: str, target: str, timeout: float) -> tuple[int, bytes]:
+        where = f"{self.path} {method} {target}"
+        connection = _UnixConnection(self.path, timeout)
+        try:
+            connection.request(method, target)
             response = connection.getresponse()
             body = response.read(_ANSWER_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
@@ -160,15 +187,7 @@ class Engine:
             connection.close()
         if len(body) > _ANSWER_MAX:
             raise EngineError("the answer is too long", where)
-        try:
-            value = json.loads(body or b"null")
-        except ValueError as error:
-            raise EngineError("the answer is no JSON", where, "is this a Docker engine?") from error
-        if response.status != 200:
-            message = value.get("message") if isinstance(value, dict) else None
-            what = f"the engine says {response.status}: {message or response.reason}"
-            raise EngineError(what, where, status=response.status)
-        return value
+        return response.status, body
 
     def info(self) -> dict[str, Any]:
         """``GET /info``: drivers, live-restore, swarm, number of containers."""
@@ -216,6 +235,11 @@ class Engine:
                 return None
             raise
         return str(options.get("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"))
+
+
+def _fault(status: int, value: Any) -> str:
+    message = value.get("message") if isinstance(value, dict) else None
+    return f"the engine says {status}: {message or http.client.responses.get(status, 'an error')}"
 
 
 def find_socket(candidates: Sequence[str] = SOCKETS) -> str:
