@@ -169,11 +169,15 @@ class Server:
         """Tickets whose holders wait on a connection."""
         return list(self._tickets)
 
-    def show(self, board: Board) -> None:
-        """Those who wait look at the new board."""
+    def show(self, board: Board, news: bool = True) -> None:
+        """A new board.
+
+        :param news: whether those who wait look at it now, or when it is time to.
+        """
         self._board = board
-        self._news.set()
-        self._news = asyncio.Event()
+        if news:
+            self._news.set()
+            self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Accept until cancelled."""

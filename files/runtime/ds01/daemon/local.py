@@ -1,0 +1,38 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Root's way to the book while the daemon is down: the same answers, straight from the store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from ds01.core.errors import Ds01Error
+from ds01.core.store import STATE_PATH, open_store
+from ds01.daemon.allowances import Directory, LimitsFile
+from ds01.daemon.desk import GpuDesk
+from ds01.daemon.main import make_book
+from ds01.daemon.protocol import Request
+from ds01.daemon.server import Caller
+
+
+def answer(verb: str, fields: dict[str, Any], path: str = STATE_PATH) -> dict[str, Any]:
+    """What the daemon would answer to root.
+
+    :raises Ds01Error: the store cannot be used, or the verb is refused.
+    """
+    from ds01.daemon.world import HostWorld
+
+    desk = GpuDesk(
+        make_book(open_store(path), "ds01"), HostWorld(), LimitsFile(), Directory(), _no_round
+    )
+    caller = Caller(os.geteuid(), admin=os.geteuid() == 0)
+    request = Request(verb, fields)
+    prepared = asyncio.run(desk.prepare(request, caller))
+    return desk.answer(request, caller, prepared)
+
+
+def _no_round() -> dict[str, Any]:
+    raise Ds01Error("only the daemon looks at the host", "ds01d", "systemctl start ds01d.socket")

@@ -1,0 +1,396 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The daemon's life: what wakes it, what it does then, and how it ends.
+
+Woken by commits of whoever made them (inotify on the store), by times of the book that come, by the
+engine's events, by changes of the limits and settings, and by a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from ds01.core.apply import LIMITS_PATH
+from ds01.core.book import Book
+from ds01.core.book_view import Snapshot
+from ds01.core.errors import Ds01Error
+from ds01.core.gpu_settings import GPU_SETTINGS_PATH, GpuSettings, read_settings
+from ds01.core.leases import RESERVED
+from ds01.core.store import StoreCorrupt
+from ds01.daemon.allowances import Directory, LimitsFile
+from ds01.daemon.desk import GpuDesk
+from ds01.daemon.rounds import ContainerEvent, Rounds, World
+from ds01.daemon.server import Board, Server, log_fault
+from ds01.daemon.systemd import Notifier
+from ds01.daemon.worker import Bounded, Hung, Worker
+from ds01.host.inotify import Watch
+from ds01.host.peer import Peer, peer_of
+
+Work = Callable[[], Coroutine[Any, Any, Any]]
+"""Made into a coroutine only when it begins, so that none is left that never began."""
+
+TOUCH_SECONDS = 10.0
+FIRST_ROUND_SECONDS = 30.0
+EVENT_PAUSE_SECONDS = 0.5
+STALL_SECONDS = 45.0
+STOP_SECONDS = 5.0
+_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+@dataclass
+class Places:
+    """Files that the daemon reads and is woken by.
+
+    :param publish: writes the published views of a snapshot, whose mark changes with its content.
+    """
+
+    limits: str = LIMITS_PATH
+    settings: str = GPU_SETTINGS_PATH
+    publish: Callable[[Snapshot, Any], None] = lambda _snapshot, _mark: None
+
+
+@dataclass
+class Parts:
+    """What a daemon is made of.
+
+    :param who: who a peer is.
+    """
+
+    listener: socket.socket
+    book: Book
+    world: World
+    notifier: Notifier
+    places: Places = field(default_factory=Places)
+    directory: Directory = field(default_factory=Directory)
+    watchdog: float | None = None
+    who: Callable[[socket.socket], Peer] = peer_of
+    group_id: Callable[[str], int | None] = lambda _name: None
+
+
+class Daemon:
+    """``ds01d``."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.book = parts.book
+        self._worker = Worker()
+        self._slow = Worker()
+        self._limits = LimitsFile(parts.places.limits)
+        self.rounds = Rounds(self.book, parts.world, self._renew)
+        self.desk = GpuDesk(self.book, parts.world, self._limits, parts.directory, self.rounds.go)
+        self.server = Server(
+            parts.listener, self.desk, self._worker, self._slow, self._is_admin, parts.who
+        )
+        self._admin_gid: int | None = None
+        self._groups = Bounded("groups", 2)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._wanted = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._refreshing = False
+        self._again = False
+        self._mark: Any = None
+        self._containers: dict[str, str] = {}
+        self._due: asyncio.TimerHandle | None = None
+        self._due_pause = 0.05
+        self.failure: Ds01Error | None = None
+
+    # --- life ---------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Serve until told to stop; the exit code."""
+        loop = asyncio.get_running_loop()
+        self._worker.start()
+        self._slow.start()
+        self.rounds.starts.begin()
+        watch = self._watch()
+        loop.add_reader(watch.fileno(), self._files_changed, watch)
+        try:
+            await self._reload(first=True)
+            await self._job(self.book.repair)
+            self._spawn(self._keep_looking)
+            first = self._spawn(self._round)
+            await asyncio.wait({first}, timeout=FIRST_ROUND_SECONDS)
+            await self._refresh()
+            self._spawn(self.server.run)
+            self._spawn(self._keep_touching)
+            self._spawn(self._keep_alive)
+            self._listen_to_engine(loop)
+            self._parts.notifier.tell(READY=1, STATUS="serving")
+            await self._stop.wait()
+        except Ds01Error as error:
+            self._fail(error)
+        finally:
+            self._parts.notifier.tell(STOPPING=1)
+            loop.remove_reader(watch.fileno())
+            watch.close()
+            await self._end()
+        if self.failure:
+            print(f"ds01d: {self.failure}", file=sys.stderr)
+        return 1 if self.failure else 0
+
+    async def _end(self) -> None:
+        await self.server.stop()
+        if self._due:
+            self._due.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+        await asyncio.get_running_loop().run_in_executor(None, self._worker.stop, STOP_SECONDS)
+
+    def heed_signals(self) -> None:
+        """SIGTERM and SIGINT end, SIGHUP reads settings and limits anew; in the main thread only."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload))
+
+    def stop(self) -> None:
+        """Begin to end; for the loop's thread."""
+        self._stop.set()
+
+    def _fail(self, error: Ds01Error) -> None:
+        """End so that systemd starts us anew: what is wrong is mended at a start."""
+        self.failure = error
+        self._stop.set()
+
+    def _spawn(self, work: Work) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Work) -> None:
+        """Nothing that goes wrong in the background ends the daemon but a damaged store."""
+        try:
+            await work()
+        except StoreCorrupt as error:
+            self._fail(error)
+        except Ds01Error as error:
+            print(f"ds01d: {error}", file=sys.stderr)
+        except Exception as error:
+            log_fault(error)
+
+    async def _job(self, call: Callable[[], Any], slow: bool = False) -> Any:
+        return await self.server.job(call, slow)
+
+    # --- settings and limits --------------------------------------------------------------------------
+
+    async def _reload(self, first: bool = False) -> None:
+        """Read settings and limits anew."""
+        if not first:
+            now = int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)
+            self._parts.notifier.tell(RELOADING=1, MONOTONIC_USEC=now)
+        try:
+            settings = read_settings(self._parts.places.settings)
+        except Ds01Error as error:
+            print(f"ds01d: {error}", file=sys.stderr)
+            settings = self.book.settings
+        self.book.settings = settings
+        await self._find_admins(settings)
+        if not first:
+            await self._renew_allowances()
+            self._parts.notifier.tell(READY=1, STATUS="serving")
+
+    async def _find_admins(self, settings: GpuSettings) -> None:
+        name = settings.admin_group
+        self._admin_gid = None
+        if name:
+            found = asyncio.wrap_future(self._groups.submit(lambda: self._parts.group_id(name)))
+            try:
+                self._admin_gid = await asyncio.wait_for(asyncio.shield(found), 5)
+            except (asyncio.TimeoutError, Hung):
+                print(
+                    f"ds01d: group {name} cannot be looked up: root alone is admin", file=sys.stderr
+                )
+
+    def _is_admin(self, peer: Peer) -> bool:
+        return peer.uid == 0 or (self._admin_gid is not None and self._admin_gid in peer.groups)
+
+    async def _renew_allowances(self) -> None:
+        """The limits may have changed, or an override have ended: those who wait follow."""
+        snapshot: Snapshot = await self._job(lambda: self.book.snapshot(eta=False))
+        uids = {row.waiter.allowance.uid for row in snapshot.queue}
+        uids |= {lease.uid for lease in snapshot.leases if lease.holding}
+        for uid in uids:
+            try:
+                account = await self._parts.directory.account(uid)
+                self.desk.allowances[uid] = self._limits.allowance(account)
+            except Ds01Error:
+                continue  # it keeps what it had
+        known = self.desk.allowances
+        old = {row.waiter.allowance.uid: row.waiter.allowance for row in snapshot.queue}
+        changed = {uid: known[uid] for uid in old if uid in known and known[uid] != old[uid]}
+        if changed:
+            await self._job(lambda: self.book.set_allowances(changed))
+
+    def _renew(self, lease_id: str) -> None:
+        """New slots for an ended lease, by the limits that are known; in the slow thread."""
+        lease = self.book.lease(lease_id)
+        known = self.desk.allowances.get(lease.uid) if lease else None
+        if lease is None:
+            return
+        if known is None:
+            loop = self._loop_future(self._parts.directory.account(lease.uid))
+            known = self._limits.allowance(loop)
+            self.desk.allowances[lease.uid] = known
+        self.book.request(lease.ask, known, lease=lease_id)
+
+    def _loop_future(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """What a coroutine gives, for another thread than the loop's."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    # --- what wakes it --------------------------------------------------------------------------------
+
+    def _watch(self) -> Watch:
+        self._loop = asyncio.get_running_loop()
+        places = (self.book.store.path, self._parts.places.limits, self._parts.places.settings)
+        folders = dict.fromkeys(os.path.dirname(path) for path in places)
+        return Watch(folder for folder in folders if os.path.isdir(folder))
+
+    def _files_changed(self, watch: Watch) -> None:
+        changed = watch.changed()
+        store, places = self.book.store.path, self._parts.places
+        folder = os.path.dirname(store)
+        if changed & {store, folder} and not os.path.exists(store):
+            self._fail(StoreCorrupt("the state store has been removed", store))
+        if changed & {store, f"{store}-wal", folder}:
+            self._spawn(self._refresh)
+        if changed & {places.limits, places.settings}:
+            self._spawn(self._reload)
+
+    async def _refresh(self) -> None:
+        """Look at the book, publish it, tell those who wait; many wake-ups at once are one."""
+        if self._refreshing:
+            self._again = True
+            return
+        self._refreshing = True
+        try:
+            again = True
+            while again:
+                self._again = False
+                self._shown(*await self._job(self._look))
+                again = self._again
+        finally:
+            self._refreshing = False
+
+    def _look(self) -> tuple[Snapshot, Board, Any]:
+        snapshot = self.book.snapshot()
+        queue = [(row.waiter.ticket, row.waiter.deadline, row.reason) for row in snapshot.queue]
+        mark = (
+            *(snapshot.slots, snapshot.leases, snapshot.blocks, queue),
+            *(snapshot.driver, snapshot.driver_reason),
+        )
+        try:
+            self._parts.places.publish(snapshot, mark)
+        except OSError as error:
+            print(f"ds01d: the views cannot be published: {error}", file=sys.stderr)
+        return snapshot, self.desk.board(snapshot), mark
+
+    def _shown(self, snapshot: Snapshot, board: Board, mark: Any) -> None:
+        self.server.show(board, mark != self._mark)
+        if mark != self._mark:
+            self._mark = mark
+            self._due_pause = 0.05
+            self._containers = {o.container: o.id for o in snapshot.leases if o.container}
+            if any(o.state == RESERVED and o.container for o in snapshot.leases):
+                # A renewed lease: its container may have to be started.
+                self._wanted.set()
+        self._set_due(board.due_in)
+
+    def _set_due(self, seconds: float | None) -> None:
+        if self._due:
+            self._due.cancel()
+            self._due = None
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            delay = max(seconds + 0.01, self._due_pause)
+            self._due = loop.call_later(delay, lambda: self._spawn(self._come_due))
+
+    async def _come_due(self) -> None:
+        """A time has come. What cannot end yet (the engine is down) is tried less and less often."""
+        self._due_pause = min(30.0, self._due_pause * 2)
+        await self._job(self.book.settle)
+        await self._job(lambda: self.book.finish(self._parts.world), slow=True)
+        await self._refresh()
+
+    async def _keep_touching(self) -> None:
+        """Those who wait on a connection are still there."""
+        while True:
+            await asyncio.sleep(TOUCH_SECONDS)
+            tickets = self.server.tickets
+            if tickets:
+                await self._job(lambda: self.desk.touch(tickets))  # noqa: B023
+
+    async def _keep_looking(self) -> None:
+        """Rounds: by the clock, and soon after something asked for one."""
+        while True:
+            try:
+                await asyncio.wait_for(self._wanted.wait(), self.book.settings.reconcile_seconds)
+            except asyncio.TimeoutError:
+                await self._guarded(self._renew_allowances)
+            await asyncio.sleep(EVENT_PAUSE_SECONDS)
+            self._wanted.clear()
+            await self._guarded(self._round)
+
+    async def _round(self) -> None:
+        await self._job(self.rounds.go, slow=True)
+        fault = self.rounds.engine_fault
+        self._parts.notifier.tell(STATUS=f"serving; {fault}" if fault else "serving")
+
+    async def _keep_alive(self) -> None:
+        """The watchdog: only while the book's thread goes on."""
+        if not self._parts.watchdog:
+            return
+        while True:
+            if self._worker.stalled_for() < min(STALL_SECONDS, self._parts.watchdog):
+                self._parts.notifier.tell(WATCHDOG=1)
+            await asyncio.sleep(self._parts.watchdog / 3)
+
+    # --- the engine -----------------------------------------------------------------------------------
+
+    def _listen_to_engine(self, loop: asyncio.AbstractEventLoop) -> None:
+        def tell(event: ContainerEvent) -> None:
+            try:
+                loop.call_soon_threadsafe(self._engine_says, event)
+            except RuntimeError:
+                return  # the loop has ended
+
+        def listen() -> None:
+            failures = 0
+            while not self._stop.is_set():
+                began = time.monotonic()
+                try:
+                    for event in self._parts.world.events():
+                        tell(event)
+                except Ds01Error:
+                    pass
+                except Exception as error:
+                    log_fault(error)
+                failures = 0 if time.monotonic() - began > 60 else failures + 1
+                time.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+
+        threading.Thread(target=listen, name="engine", daemon=True).start()
+
+    def _engine_says(self, event: ContainerEvent) -> None:
+        """A container's step goes into the book at once; a round sees to the rest."""
+        lease = self._containers.get(event.container)
+        steps = {
+            "start": self.book.container_started,
+            "die": self.book.container_stopped,
+            "destroy": self.book.container_gone,
+        }
+        step = steps.get(event.action)
+        if lease and step:
+            self._spawn(lambda: self._job(lambda: step(lease, event.container)))
+        self._wanted.set()
