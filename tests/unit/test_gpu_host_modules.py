@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +106,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine]:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     found = Machine()
     monkeypatch.setattr(plugin("module_utils._host.nvml"), "read", found.reading)
     for name in ("ds01_mig_layout", "ds01_gpu_cdi", "ds01_gpu_host_check"):
@@ -209,7 +208,7 @@ def test_nobody_is_granted_a_slot_while_its_gpu_is_split(
                 seen.append("locked")
             machine.create(uuid, profile, placement)
 
-        read = staticmethod(machine.read)  # type: ignore[assignment]
+        read = staticmethod(machine.read)
 
     monkeypatch.setattr(plugin("modules.ds01_mig_layout"), "Mig", Spy)
     layout(tmp_path, gpu0="halves")

@@ -270,7 +270,7 @@ def test_a_mode_that_would_come_with_the_next_reset_is_taken_back() -> None:
 
 
 def test_gpus_are_read_from_the_adapters_rows() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"index": 0, "lost": True},
         {
             "index": 2,
