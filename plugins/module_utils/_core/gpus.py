@@ -10,7 +10,7 @@ Source: NVML API reference, https://docs.nvidia.com/deploy/nvml-api/
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -90,6 +90,7 @@ class Inventory:
     :param slots: in the order of their indices.
     :param lost: UUIDs of GPUs that are lost, where NVML still knows them.
     :param minors: minor of the device node, UUID of its GPU.
+    :param mig: UUIDs of the GPUs in MIG mode, also of those that have no MIG device.
     """
 
     state: str
@@ -99,6 +100,12 @@ class Inventory:
     processes: tuple[GpuProcess, ...] = ()
     lost: tuple[str, ...] = ()
     minors: tuple[tuple[int, str], ...] = ()
+    mig: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> frozenset[str]:
+        """UUIDs of the GPUs that answered."""
+        return frozenset({slot.parent for slot in self.slots} | set(self.mig)) - set(self.lost)
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,9 @@ def inventory(reading: Mapping[str, Any]) -> Inventory:
             for gpu in reading["gpus"]
             if gpu.get("uuid") and gpu.get("minor") is not None
         ),
+        mig=tuple(
+            gpu["uuid"] for gpu in reading["gpus"] if gpu.get("mig_enabled") and not gpu.get("lost")
+        ),
     )
 
 
@@ -180,39 +190,36 @@ def settled(known: Sequence[Slot], found: Inventory) -> tuple[tuple[Slot, ...], 
     """
     if found.state != READY:
         return tuple(known), []
-    before = {slot.uuid: slot for slot in known}
     now = {slot.uuid: slot for slot in found.slots}
-    present_gpus = {slot.parent for slot in found.slots}
-    # A GPU in MIG mode with no MIG devices has no slots, but it is not lost.
+    before = {slot.uuid: slot for slot in known}
     changes: list[Change] = []
     kept: list[Slot] = []
-    for uuid, slot in before.items():
-        if uuid in now:
-            if slot.health != OK:
-                changes.append(Change("gpu_back", uuid, {"index": now[uuid].index}))
+    for slot in before.values():
+        if slot.uuid in now:
             continue
-        health = GONE if slot.parent in present_gpus and slot.parent not in found.lost else LOST
-        if slot.parent in found.lost:
-            health = LOST
-        if slot.health != health:
-            kind = "gpu_lost" if health == LOST else "slot_gone"
-            changes.append(Change(kind, uuid, {"index": slot.index, "gpu": slot.parent}))
-        kept.append(
-            Slot(
-                slot.uuid,
-                slot.index,
-                slot.parent,
-                slot.profile,
-                slot.memory,
-                slot.compute_slices,
-                health,
-            )
-        )
-    for uuid, slot in now.items():
-        if uuid not in before:
-            changes.append(Change("slot_new", uuid, {"index": slot.index, "gpu": slot.parent}))
+        after = _missing(slot, found)
+        if after.health != slot.health:
+            kind = "gpu_lost" if after.health == LOST else "slot_gone"
+            changes.append(Change(kind, slot.uuid, {"index": slot.index, "gpu": slot.parent}))
+        kept.append(after)
+    for slot in now.values():
+        old = before.get(slot.uuid)
+        if old is None or old.health == GONE:
+            changes.append(Change("slot_new", slot.uuid, {"index": slot.index, "gpu": slot.parent}))
+        elif old.health == LOST:
+            changes.append(Change("gpu_back", slot.uuid, {"index": slot.index, "gpu": slot.parent}))
     changes += _repartitioned(changes)
     return tuple(sorted([*now.values(), *kept], key=lambda s: (s.order, s.uuid))), changes
+
+
+def _missing(slot: Slot, found: Inventory) -> Slot:
+    """A slot that a look did not find.
+
+    Its GPU answers: then it was partitioned anew and the slot is gone. A slot that is gone stays
+    so, whatever becomes of its GPU.
+    """
+    gone = slot.health == GONE or slot.parent in found.present
+    return replace(slot, health=GONE if gone else LOST)
 
 
 def _repartitioned(changes: Sequence[Change]) -> list[Change]:
