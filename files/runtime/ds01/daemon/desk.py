@@ -181,7 +181,8 @@ class GpuDesk:
     def board(self, snapshot: Snapshot) -> Board:
         """What those who wait look at."""
         view = self.view(Caller(0, True), snapshot)
-        rows = {row.waiter.ticket: view.waiting(row) for row in snapshot.queue}
+        # Each row goes to the holder of its ticket alone.
+        rows = {r.waiter.ticket: {**view.waiting(r), "mine": True} for r in snapshot.queue}
         return Board(rows, self.book.due())
 
     @staticmethod

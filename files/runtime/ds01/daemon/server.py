@@ -28,6 +28,7 @@ PER_USER = 64
 TOTAL = 768
 """Connections at a time; root has its own share beyond them."""
 SEND_SECONDS = 10.0
+STOP_TURNS = 50
 
 
 @dataclass(frozen=True)
@@ -197,10 +198,13 @@ class Server:
     async def stop(self) -> None:
         """End all connections; those who wait keep their tickets and come again."""
         self._stopping = True
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
+        for _turn in range(STOP_TURNS):
+            if not self._tasks:
+                return
+            # More than once: before Python 3.12 wait_for() may swallow a cancellation.
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=0.1)
 
     async def job(self, call: Callable[[], T], slow: bool = False) -> T:
         """A call in the thread of the book, or in the one that may take its time."""
