@@ -97,6 +97,7 @@ attributes:
   check_mode:
     description:
       - Decides on a copy of the book, so that the answer is the one that the run would have had.
+      - The id of a lease that would be granted is made up; the run makes another.
       - O(wait) is not waited for; the answer is the place in the queue.
     support: full
   diff_mode:
