@@ -198,6 +198,7 @@ class Helper:
                 places=Places(
                     limits=str(self.directory / "etc" / "limits.json"),
                     settings=str(self.directory / "etc" / "gpu.json"),
+                    release=str(self.directory / "etc" / "current"),
                     publish=publisher(str(self.directory / "state")),
                 ),
                 directory=Directory(by_uid, account, seconds=0.2),

@@ -192,6 +192,17 @@ def test_a_store_that_disappears_ends_the_daemon_for_a_new_start(tmp_path: Path)
     helper.close()
 
 
+def test_a_new_release_in_force_ends_the_daemon_for_a_new_start(tmp_path: Path) -> None:
+    helper = Helper(tmp_path)
+    link, new = tmp_path / "etc" / "current", tmp_path / "etc" / "new"
+    link.symlink_to("1.0.0")
+    with helper.running() as daemon:
+        new.symlink_to("1.1.0")
+        os.replace(new, link)
+        eventually(lambda: daemon.stopping)
+    helper.close()
+
+
 def test_a_store_of_another_version_is_refused_in_words_and_taken_up_when_it_is_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,6 +157,13 @@ class Rounds:
         except Exception as error:  # whatever the driver's library does, nothing is handed out
             return Inventory(DRIVER_RESTARTING, f"{type(error).__name__}: {error}")
 
+    def look(self) -> None:
+        """Record what NVML says, and nothing else.
+
+        :raises Ds01Error: the store cannot be used.
+        """
+        self._book.look(self.gpus())
+
     def go(self) -> dict[str, Any]:
         """One round: look, mend, finish what ends, start what should run.
 

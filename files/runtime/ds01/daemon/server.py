@@ -154,7 +154,7 @@ class Server:
         self._is_admin = is_admin
         self._who = who
         self._per_user: Counter[int] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._tickets: Counter[str] = Counter()
         self._board = Board()
         self._news = asyncio.Event()
@@ -198,13 +198,7 @@ class Server:
     async def stop(self) -> None:
         """End all connections; those who wait keep their tickets and come again."""
         self._stopping = True
-        for _turn in range(STOP_TURNS):
-            if not self._tasks:
-                return
-            # More than once: before Python 3.12 wait_for() may swallow a cancellation.
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.wait(self._tasks, timeout=0.1)
+        await end_all(self._tasks)
 
     async def job(self, call: Callable[[], T], slow: bool = False) -> T:
         """A call in the thread of the book, or in the one that may take its time."""
@@ -336,6 +330,22 @@ class Server:
         """The peer has gone. Where another connection waits on the ticket, it goes on."""
         if self._tickets[ticket] <= 1 and not self._stopping:
             await self.job(lambda: self._desk.cancel(ticket, caller, "the waiter went away"))
+
+
+async def end_all(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait for their ends, for a few seconds at most.
+
+    More than once: before Python 3.12 ``asyncio.wait_for`` may swallow a cancellation.
+
+    :param tasks: those that still run; each leaves the set at its end.
+    """
+    for _turn in range(STOP_TURNS):
+        running = [task for task in tasks if not task.done()]
+        if not running:
+            return
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=0.1)
 
 
 def log_fault(error: BaseException) -> None:

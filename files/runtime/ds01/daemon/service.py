@@ -30,7 +30,7 @@ from ds01.core.store import StoreCorrupt
 from ds01.daemon.allowances import Directory, LimitsFile
 from ds01.daemon.desk import GpuDesk
 from ds01.daemon.rounds import ContainerEvent, Rounds, World
-from ds01.daemon.server import Board, Server, log_fault
+from ds01.daemon.server import Board, Server, end_all, log_fault
 from ds01.daemon.systemd import Notifier
 from ds01.daemon.worker import Bounded, Hung, Worker
 from ds01.host.inotify import Watch
@@ -39,8 +39,9 @@ from ds01.host.peer import Peer, peer_of
 Work = Callable[[], Coroutine[Any, Any, Any]]
 """Made into a coroutine only when it begins, so that none is left that never began."""
 
+RELEASE_LINK = "/opt/ds01/current"
 TOUCH_SECONDS = 10.0
-FIRST_ROUND_SECONDS = 30.0
+FIRST_LOOK_SECONDS = 30.0
 EVENT_PAUSE_SECONDS = 0.5
 STALL_SECONDS = 45.0
 STOP_SECONDS = 5.0
@@ -56,6 +57,7 @@ class Places:
 
     limits: str = LIMITS_PATH
     settings: str = GPU_SETTINGS_PATH
+    release: str = RELEASE_LINK
     publish: Callable[[Snapshot, Any], None] = lambda _snapshot, _mark: None
 
 
@@ -96,6 +98,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wanted = asyncio.Event()
         self._stop = asyncio.Event()
+        self._release = _link(parts.places.release)
         self._refreshing = False
         self._again = False
         self._mark: Any = None
@@ -117,10 +120,12 @@ class Daemon:
         try:
             await self._reload(first=True)
             await self._job(self.book.repair)
-            self._spawn(self._keep_looking)
-            first = self._spawn(self._round)
-            await asyncio.wait({first}, timeout=FIRST_ROUND_SECONDS)
+            # The engine is not asked yet: at a boot it is started after us.
+            first = self._spawn(lambda: self._job(self.rounds.look, slow=True))
+            await asyncio.wait({first}, timeout=FIRST_LOOK_SECONDS)
             await self._refresh()
+            self._wanted.set()
+            self._spawn(self._keep_looking)
             self._spawn(self.server.run)
             self._spawn(self._keep_touching)
             self._spawn(self._keep_alive)
@@ -142,10 +147,7 @@ class Daemon:
         await self.server.stop()
         if self._due:
             self._due.cancel()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+        await end_all(self._tasks)
         await asyncio.get_running_loop().run_in_executor(None, self._worker.stop, STOP_SECONDS)
 
     def heed_signals(self) -> None:
@@ -154,6 +156,11 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload))
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it ends."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """Begin to end; for the loop's thread."""
@@ -254,7 +261,8 @@ class Daemon:
 
     def _watch(self) -> Watch:
         self._loop = asyncio.get_running_loop()
-        places = (self.book.store.path, self._parts.places.limits, self._parts.places.settings)
+        known = self._parts.places
+        places = (self.book.store.path, known.limits, known.settings, known.release)
         folders = dict.fromkeys(os.path.dirname(path) for path in places)
         return Watch(folder for folder in folders if os.path.isdir(folder))
 
@@ -268,6 +276,9 @@ class Daemon:
             self._spawn(self._refresh)
         if changed & {places.limits, places.settings}:
             self._spawn(self._reload)
+        if places.release in changed and _link(places.release) not in (None, self._release):
+            print("ds01d: another release is in force: starting anew", file=sys.stderr)
+            self._stop.set()
 
     async def _refresh(self) -> None:
         """Look at the book, publish it, tell those who wait; many wake-ups at once are one."""
@@ -394,3 +405,11 @@ class Daemon:
         if lease and step:
             self._spawn(lambda: self._job(lambda: step(lease, event.container)))
         self._wanted.set()
+
+
+def _link(path: str) -> str | None:
+    """Where a link leads; None where there is none."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
