@@ -98,8 +98,8 @@ def allocate(
 
 
 def _finish(book: Book, engine: shell.Engine) -> None:
-    """Finish the ends that are under way: with the daemon down nobody else does."""
-    book.settle()
+    """Finish what is under way, or was broken off: with the daemon down nobody else does."""
+    book.repair()
     if any(lease.revoked is not None for lease in book.snapshot(eta=False).leases):
         book.finish(engine)
         time.sleep(book.settle_seconds)

@@ -242,6 +242,24 @@ def test_a_named_request_is_leased_once(world: World) -> None:
     assert "reserved for alice (course)" in answers[1]["diff"]["after"]
 
 
+def test_a_run_after_one_that_was_killed_makes_the_lease_whole(world: World) -> None:
+    lease = world.alloc(user="alice", request="course")["lease"]["id"]
+    os.unlink(world.top / "cdi" / f"ds01-{lease}.json")  # killed before it was written
+    again = world.alloc(user="alice", request="course")
+    assert (again["changed"], again["lease"]["id"]) == (False, lease)
+    assert lease_files(world) == [f"ds01-{lease}.json"]
+
+
+def test_a_lease_that_nobody_took_in_time_is_leased_anew(world: World) -> None:
+    first = world.alloc(user="alice", request="course")["lease"]
+    world.now += 121
+    foretold = world.alloc(check=True, user="alice", request="course")
+    second = world.alloc(user="alice", request="course")
+    assert foretold["changed"] and second["changed"]
+    assert first["id"] != second["lease"]["id"]
+    assert lease_files(world) == [f"ds01-{second['lease']['id']}.json"]
+
+
 def test_without_a_name_each_run_is_a_request_of_its_own(world: World) -> None:
     assert world.alloc(user="alice")["lease"]["id"] != world.alloc(user="alice")["lease"]["id"]
 
