@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from labhost.guest import Lab
 
 USERS = {
@@ -57,10 +58,50 @@ def test_a_gpu_node_is_open_to_all_and_has_no_device_behind_it(lab: Lab, name: s
     assert "No such device or address" in done.stderr
 
 
-def test_the_vendor_spec_names_each_gpu_node(lab: Lab) -> None:
+def devices_of(spec: str) -> dict[str, list[str]]:
+    """Device names of a CDI spec → nodes."""
+    return {
+        device["name"]: [node["path"] for node in device["containerEdits"]["deviceNodes"]]
+        for device in yaml.safe_load(spec)["devices"]
+    }
+
+
+def test_the_vendor_spec_has_whole_gpus_and_mig_devices_by_index_and_uuid(lab: Lab) -> None:
     spec = lab.run("cat /etc/cdi/nvidia.yaml").stdout
     assert "kind: nvidia.com/gpu" in spec
-    assert all(f"path: /dev/{name}" in spec for name in GPUS)
+    devices = devices_of(spec)
+    indices = {name for name in devices if name[0].isdigit()}
+    assert indices == {"0", "1", "2:0", "2:2", "2:3", *(f"3:{mig}" for mig in range(7))}
+    assert devices["0"] == ["/dev/nvidia0"]
+    by_uuid = {name: nodes for name, nodes in devices.items() if name.startswith(("GPU-", "MIG-"))}
+    assert sorted(by_uuid.values()) == sorted(devices[index] for index in indices)
+    assert {f"/dev/nvidia{gpu}" for gpu in range(4)} <= set(devices["all"])
+
+
+def test_each_mig_device_has_capability_nodes_of_its_own(lab: Lab) -> None:
+    devices = devices_of(lab.run("cat /etc/cdi/nvidia.yaml").stdout)
+    nodes = [devices[index] for index in devices if ":" in index]
+    assert all(len(of_one) == 3 for of_one in nodes)
+    caps = [cap for of_one in nodes for cap in of_one[1:]]
+    assert len(caps) == len(set(caps)) == 2 * 10
+    done = lab.run(f"stat -c %F {' '.join(caps)}; cat {caps[0]}", as_user="alice", check=False)
+    assert done.stdout.splitlines() == ["character special file"] * len(caps)
+    assert "No such device or address" in done.stderr
+
+
+def test_what_stands_in_for_the_vendors_tool_writes_the_spec_from_nvml(lab: Lab) -> None:
+    """Also with the machine changed: the library reads it anew at each call."""
+    machine = "sed '/index=2 uuid=MIG-/d' /etc/fake-nvml.conf > /tmp/other.conf"
+    write = "/usr/local/sbin/ds01-lab-cdi cdi generate"
+    same = lab.run(
+        f"{write} --output=/tmp/nvidia.yaml && cmp /tmp/nvidia.yaml /etc/cdi/nvidia.yaml"
+    )
+    assert same.rc == 0
+    other = lab.run(f"{machine} && FAKE_NVML_MACHINE=/tmp/other.conf {write}").stdout
+    assert "2:2" not in devices_of(other) and "3:2" not in devices_of(other)
+    gone = lab.run(f"FAKE_NVML_MACHINE=/nothing {write} --output=/tmp/none", check=False)
+    assert gone.rc == 1 and "Driver Not Loaded" in gone.stderr
+    lab.run("test ! -e /tmp/none && rm /tmp/other.conf /tmp/nvidia.yaml")
 
 
 def test_the_container_image_writes_past_the_page_cache(lab: Lab) -> None:
