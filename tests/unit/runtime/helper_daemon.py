@@ -219,9 +219,13 @@ class Helper:
 
     # --- a client without our code ------------------------------------------------------------------
 
+    def comes(self, caller: str) -> None:
+        """The next connection, by whatever client, is this user's."""
+        self._callers.put(caller)
+
     def dial(self, caller: str = "alice", timeout: float = 20) -> socket.socket:
         """A connection of this user."""
-        self._callers.put(caller)
+        self.comes(caller)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(timeout)
         sock.connect(self.path)

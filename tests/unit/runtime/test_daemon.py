@@ -150,7 +150,7 @@ def test_who_does_not_wait_is_told_that_nothing_is_free(running: Helper) -> None
     fill(running)
     error = running.ask("request", "carol", wait=False)["error"]
     assert error["code"] == protocol.NO_GPU
-    assert running.ask("queue")["waiting"] == []
+    assert running.ask("queue")["queue"] == []
 
 
 def test_an_account_that_the_host_does_not_know_gets_nothing(running: Helper) -> None:
@@ -187,8 +187,8 @@ def test_a_waiter_who_goes_away_leaves_the_queue(running: Helper) -> None:
     with running.dial("carol") as sock:
         sock.sendall(line(verb="request"))
         waiting(sock)
-        assert [row["user"] for row in running.ask("queue", "alice")["waiting"]] == ["carol"]
-    eventually(lambda: not running.ask("queue", "alice")["waiting"])
+        assert [row["user"] for row in running.ask("queue", "alice")["queue"]] == ["carol"]
+    eventually(lambda: not running.ask("queue", "alice")["queue"])
 
 
 def test_a_place_in_the_queue_outlives_the_daemon(helper: Helper) -> None:
@@ -215,7 +215,7 @@ def test_a_ticket_serves_its_owner_alone(running: Helper) -> None:
         assert running.ask("poll", "bob", ticket=ticket)["error"]["code"] == protocol.NOT_FOUND
         assert running.ask("cancel", "bob", ticket=ticket)["changed"] is False
         assert running.ask("request", "bob", ticket=ticket)["error"]["rule"] == "owner"
-        assert running.ask("queue", "bob")["waiting"][0]["ticket"] is None
+        assert running.ask("queue", "bob")["queue"][0]["ticket"] is None
         assert running.ask("cancel", "carol", ticket=ticket)["changed"] is True
         assert read_lines(sock)[-1]["error"]["code"] in (protocol.NO_GPU, protocol.NOT_FOUND)
 

@@ -62,9 +62,9 @@ def show_status(found: Mapping[str, Any], output: Output) -> None:
             ("USER", "GPU EQUIVALENTS", "MIG DEVICES", "WAITING"), map(_use, found["users"])
         )
     _show_own(found, output)
-    if found["waiting"]:
+    if found["queue"]:
         output.line()
-        output.line(f"{len(found['waiting'])} in the queue: ds01 gpu queue")
+        output.line(f"{len(found['queue'])} in the queue: ds01 gpu queue")
 
 
 def _slot_row(slot: Mapping[str, Any], now: float) -> Sequence[Cell]:
@@ -143,12 +143,12 @@ def waiting_words(message: Mapping[str, Any]) -> str:
 
 def show_queue(found: Mapping[str, Any], output: Output) -> None:
     """``gpu queue`` for people."""
-    if not found["waiting"]:
+    if not found["queue"]:
         output.line("Nobody waits.")
         return
     output.table(
         ("", "WHO", "WANTS", "SINCE", "ESTIMATE", "GIVES UP", "WHY"),
-        (_queue_row(row, found["now"]) for row in found["waiting"]),
+        (_queue_row(row, found["now"]) for row in found["queue"]),
     )
     output.line(("The times are estimates: people stop earlier, or others come.", "dim"))
 

@@ -9,6 +9,7 @@ import asyncio
 import os
 from typing import Any
 
+from ds01.core.book import Book
 from ds01.core.errors import Ds01Error
 from ds01.core.store import STATE_PATH, open_store
 from ds01.daemon.allowances import Directory, LimitsFile
@@ -18,16 +19,22 @@ from ds01.daemon.protocol import Request
 from ds01.daemon.server import Caller
 
 
-def answer(verb: str, fields: dict[str, Any], path: str = STATE_PATH) -> dict[str, Any]:
+def open_book() -> Book:
+    """The book of this host.
+
+    :raises Ds01Error: the store cannot be used.
+    """
+    return make_book(open_store(STATE_PATH), "ds01")
+
+
+def answer(verb: str, fields: dict[str, Any]) -> dict[str, Any]:
     """What the daemon would answer to root.
 
     :raises Ds01Error: the store cannot be used, or the verb is refused.
     """
     from ds01.daemon.world import HostWorld
 
-    desk = GpuDesk(
-        make_book(open_store(path), "ds01"), HostWorld(), LimitsFile(), Directory(), _no_round
-    )
+    desk = GpuDesk(open_book(), HostWorld(), LimitsFile(), Directory(), _no_round)
     caller = Caller(os.geteuid(), admin=os.geteuid() == 0)
     request = Request(verb, fields)
     prepared = asyncio.run(desk.prepare(request, caller))

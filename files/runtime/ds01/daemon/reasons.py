@@ -27,7 +27,7 @@ def reasons(view: View, subject: str, refusals: Mapping[int, Mapping[str, str]])
 
 
 def _own(view: View, refusals: Mapping[int, Mapping[str, str]]) -> list[Reason]:
-    found = [r for row in view.queue()["waiting"] if row["mine"] for r in _waits(row)]
+    found = [r for row in view.queue()["queue"] if row["mine"] for r in _waits(row)]
     for lease in view.snapshot.leases:
         if lease.uid == view.uid:
             found += _lease(view, lease)
@@ -43,7 +43,7 @@ def _about(view: View, subject: str) -> list[Reason]:
     if slot is not None:
         return list(_slot(view, slot))
     found = [reason for lease in view.find_leases(subject) for reason in _lease(view, lease)]
-    for row in view.queue()["waiting"]:
+    for row in view.queue()["queue"]:
         if row["ticket"] == subject:
             found += _waits(row)
     return found or [_unknown(subject)]

@@ -62,13 +62,13 @@ class View:
             "slots": [row for row in slots if not user or row["user"] == user],
             "leases": [row for row in leases if not user or row["user"] == user],
             "users": [row for row in self.users() if not user or row["user"] == user],
-            "waiting": [row for row in waiting if not user or row["user"] == user],
+            "queue": [row for row in waiting if not user or row["user"] == user],
         }
 
     def queue(self) -> dict[str, Any]:
         """``gpu queue``."""
         rows = [self.waiting(row) for row in self.snapshot.queue]
-        return {"now": self.snapshot.wall, "waiting": rows}
+        return {"now": self.snapshot.wall, "queue": rows}
 
     def _of_interest(self, slot: Slot) -> bool:
         """A MIG device of an earlier partition is, as long as somebody has it leased."""
