@@ -205,9 +205,10 @@ class Helper:
                 who=self.who,
                 group_id=lambda name: ADMIN_GID if name == "ds01-admins" else None,
             )
-            outcome["daemon"], outcome["loop"] = Daemon(parts), asyncio.get_running_loop()
+            daemon = Daemon(parts)
+            outcome["daemon"], outcome["loop"] = daemon, asyncio.get_running_loop()
             try:
-                return await outcome["daemon"].run()
+                return await daemon.run()
             finally:
                 parts.listener.close()
 

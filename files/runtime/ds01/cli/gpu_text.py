@@ -19,11 +19,16 @@ _COLOURS = {
     "held": "yellow",
     "drained": "red",
     "foreign": "red",
+    "undescribed": "red",
     "lost": "red",
     "gone": "red",
     "stale": "red",
 }
-_STATE_WORDS = {"bound": "in use", "foreign": "busy, no lease"}
+_STATE_WORDS = {
+    "bound": "in use",
+    "foreign": "busy, no lease",
+    "undescribed": "no CDI device",
+}
 _DRIVER_WORDS = {
     "ready": "ready",
     "driver_absent": "no GPU driver on this host",

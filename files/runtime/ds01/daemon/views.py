@@ -99,7 +99,7 @@ class View:
     def _block_words(block: Block) -> str:
         if block.why == "drained":
             return f"drained by {block.by}: {block.text}"
-        return f"in use without a lease: {block.text}"
+        return f"in use without a lease: {block.text}" if block.why == "foreign" else block.text
 
     def state(self, slot: Slot) -> str:
         """``free``, a lease's state, ``stale``, ``ending``, ``drained``, ``foreign``, ``lost``."""

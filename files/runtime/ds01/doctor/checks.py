@@ -11,6 +11,7 @@ from ds01.core.errors import Ds01Error
 from ds01.doctor.engine import check_daemon_json, check_engine
 from ds01.doctor.event_log import check_event_log
 from ds01.doctor.finding import Finding, Severity
+from ds01.doctor.gpu import check_daemon, check_leases
 from ds01.doctor.limits import (
     check_capabilities,
     check_drop_ins,
@@ -38,6 +39,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("capabilities", check_capabilities),
     ("daemon.json", check_daemon_json),
     ("engine", check_engine),
+    ("helper daemon", check_daemon),
+    ("GPU leases", check_leases),
     ("event log", check_event_log),
 )
 

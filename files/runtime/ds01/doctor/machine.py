@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ds01 import limits_source
 from ds01.core.enforce import Outcome, Paths, look
 from ds01.core.gather import Gathered, HostPort, IoSettings, gather
 from ds01.core.limits import Limits
+
+if TYPE_CHECKING:
+    from ds01.doctor.gpu import GpuFacts
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Machine:
     :param host: cgroups, systemd, accounts, disks.
     :param engine_info: the engine's ``GET /info``; raises what ``engine_errors`` names.
     :param unit_state: ActiveState of a unit, as ``systemctl is-active`` says it.
+    :param gpu: of GPU leases; None where they are not looked at.
     """
 
     host: HostPort
@@ -52,6 +56,7 @@ class Machine:
     paths: Paths = field(default_factory=Paths)
     places: Places = field(default_factory=Places)
     engine_errors: tuple[type[Exception], ...] = ()
+    gpu: GpuFacts | None = None
 
     @cached_property
     def applied(self) -> tuple[Limits, IoSettings]:
@@ -81,6 +86,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """The host that this runs on."""
+    from ds01.doctor.gpu import this_host
     from ds01.host.engine import Engine, EngineError
     from ds01.host.host import Host
     from ds01.host.systemd import run_command
@@ -94,4 +100,5 @@ def this_machine() -> Machine:
         unit_state=unit_state,
         now=limits_source.now(),
         engine_errors=(EngineError,),
+        gpu=this_host(),
     )
