@@ -20,6 +20,7 @@ from ._core import book_rows
 from ._core.book import Book
 from ._core.errors import Ds01Error
 from ._core.events import EVENTS_PATH, Event, append
+from ._core.foreign import FOREIGN
 from ._core.gpu_host import NVIDIA_RUNTIME, TOOLKIT_CONFIG, EngineView, HostFacts
 from ._core.gpu_settings import GPU_SETTINGS_PATH, read_settings
 from ._core.gpus import READY, Inventory, inventory
@@ -162,17 +163,16 @@ def users(reading: Mapping[str, Any], store: Store | None) -> dict[str, list[str
 
 
 def _lease_words(store: Store, slots: set[str]) -> list[str]:
+    """Who leases one of the slots, and which container has one without a lease."""
     with store.reading() as connection:
         leases = [lease for lease in book_rows.holding(connection) if slots & set(lease.slots)]
-    return [
-        f"{lease.user} leases it ({lease.state}"
-        + (
-            f", container {lease.container_name or lease.container[:12]})"
-            if lease.container
-            else ")"
-        )
-        for lease in leases
-    ]
+        blocks = [block for block in book_rows.blocks(connection) if block.slot in slots]
+    words = []
+    for lease in leases:
+        name = lease.container_name or lease.container[:12]
+        container = f", container {name}" if name else ""
+        words.append(f"{lease.user} leases it ({lease.state}{container})")
+    return words + [block.text for block in blocks if block.why == FOREIGN]
 
 
 def process_words(pid: int, proc: str = "/proc") -> str:

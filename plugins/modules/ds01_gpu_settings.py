@@ -82,6 +82,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.durable import replace_file
+from ..module_utils._core.engine_config import MARKER
 from ..module_utils._core.errors import Ds01Error
 from ..module_utils._core.gpu_settings import SCHEMA, settings_from
 
@@ -96,7 +97,7 @@ def lay(module: AnsibleModule) -> dict[str, Any]:
     path = module.params["path"]
     settings = {"schema": SCHEMA, **{key: module.params[key] for key in KEYS}}
     settings_from(settings, path)
-    text = json.dumps(settings, indent=1) + "\n"
+    text = json.dumps({"_managed": MARKER, **settings}, indent=1) + "\n"
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             before = stream.read()

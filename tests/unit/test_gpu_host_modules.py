@@ -191,6 +191,17 @@ def test_a_gpu_that_a_process_uses_is_refused(machine: Machine, tmp_path: Path) 
     assert f"process {2**22 + 1} runs on it" in layout(tmp_path, gpu0="halves")["msg"]
 
 
+def test_a_gpu_in_a_container_from_before_is_refused(machine: Machine, tmp_path: Path) -> None:
+    store.migrate(shell.PATHS.store)
+    opened = store.open_store(shell.PATHS.store)
+    with opened.transaction() as connection:
+        rows.put_block(connection, leases.Block("GPU-a", "foreign", "container old has it"))
+        rows.put_block(connection, leases.Block("GPU-a", "drained", "to be split on Friday"))
+    opened.close()
+    message = layout(tmp_path, gpu0="halves")["msg"]
+    assert "in use: container old has it. Drain" in message
+
+
 def test_nobody_is_granted_a_slot_while_its_gpu_is_split(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

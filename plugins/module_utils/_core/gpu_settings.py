@@ -48,7 +48,7 @@ def settings_from(data: Any, where: str = GPU_SETTINGS_PATH) -> GpuSettings:
     """
     if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
         raise Ds01Error(f"this is no GPU settings file of schema {SCHEMA}", where, REMEDY)
-    values = {key: value for key, value in data.items() if key != "schema"}
+    values = {key: value for key, value in data.items() if key not in ("_managed", "schema")}
     unknown = sorted(set(values) - set(asdict(GpuSettings())))
     if unknown:
         raise Ds01Error(f"unknown setting {unknown[0]!r}", where, REMEDY)
