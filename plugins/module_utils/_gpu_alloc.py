@@ -14,7 +14,7 @@ from ._core.book import Book, Outcome, Snapshot
 from ._core.errors import Ds01Error
 from ._core.gpu_request import named_slots, well_formed
 from ._core.leases import ANY, Allowance, Ask, Lease, Refused
-from ._core.sightings import RENEW, START
+from ._core.sightings import RENEW, START, Action
 
 NAME_MAX = 64
 POLL_SECONDS = 1.0
@@ -38,7 +38,9 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     _refuse_strange(params)
     engine = shell.Engine(params["engine_socket"])
     with shell.opened(params, "ds01_gpu_alloc", trial=check_mode) as book:
-        if params["state"] in ("allocated", "drained", "undrained"):
+        if params["state"] == "allocated":
+            _reconcile(book, engine)
+        elif params["state"] in ("drained", "undrained"):
             book.look(shell.inventory_now())
         before = book.snapshot(eta=False)
         result = STATES[params["state"]](book, params, engine, check_mode)
@@ -78,7 +80,6 @@ def allocate(
     ask = well_formed(_ask(params))
     account = shell.account_of(params["user"])
     allowance = shell.allowance_of(account, params["limits_path"])
-    _finish(book, engine)
     # Between the look for the lease and the request no other run comes in.
     with book.store.locked():
         snapshot = book.snapshot(eta=False)
@@ -97,13 +98,23 @@ def allocate(
     return _answer(book, outcome, changed=True)
 
 
-def _finish(book: Book, engine: shell.Engine) -> None:
-    """Finish what is under way, or was broken off: with the daemon down nobody else does."""
-    book.repair()
+def _reconcile(book: Book, engine: shell.Engine) -> list[Action]:
+    """Compare the book with the engine and NVML, and finish what is under way or was broken off.
+
+    With the daemon down nobody else does. A book that was lost and made anew knows only after this
+    which slots running containers have, and no book knows without it who uses a GPU without a lease.
+
+    :raises Ds01Error: the engine does not answer: then nobody knows what runs.
+    """
+    looked = book.now()
+    containers = engine.containers()
+    found = shell.inventory_now()
+    report = book.reconcile(found, containers, engine.processes(found), looked=looked)
     if any(lease.revoked is not None for lease in book.snapshot(eta=False).leases):
         book.finish(engine)
         time.sleep(book.settle_seconds)
         book.finish(engine)
+    return list(report.actions)
 
 
 def _says_what(params: Mapping[str, Any]) -> bool:
@@ -305,14 +316,10 @@ def reconcile(
 
     What is to be done to containers (a start) is told and left to the daemon.
     """
-    looked = book.now()
-    containers = engine.containers()
-    found = shell.inventory_now()
-    seen = shell.seen_changes(book.snapshot(eta=False), found)
-    report = book.reconcile(found, containers, engine.processes(found), looked=looked)
-    _finish(book, engine)
-    done = [a for a in report.actions if not a.is_report and a.kind not in (START, RENEW)]
-    words = [*seen, *(shell.told(action, book.snapshot(eta=False)) for action in report.actions)]
+    seen = shell.seen_changes(book.snapshot(eta=False), shell.inventory_now())
+    actions = _reconcile(book, engine)
+    done = [a for a in actions if not a.is_report and a.kind not in (START, RENEW)]
+    words = [*seen, *(shell.told(action, book.snapshot(eta=False)) for action in actions)]
     return {"changed": bool(seen or done), "reconciled": words}
 
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -63,9 +65,11 @@ def opened(params: Mapping[str, Any], source: str, trial: bool = False) -> Itera
             copy = os.path.join(folder, "state.db")
             _duplicate(store, copy)
             with closing(open_store(copy)) as trial_store:
+                files = LeaseFiles(vendor, os.path.join(folder, "cdi"))
+                _copy_files(LeaseFiles(vendor, params["lease_dir"]), files)
                 yield Book(
                     trial_store,
-                    LeaseFiles(vendor, os.path.join(folder, "cdi")),
+                    files,
                     host_clock,
                     settings,
                     os.path.join(folder, "events.jsonl"),
@@ -86,6 +90,14 @@ def _duplicate(store: Store, target: str) -> None:
             target,
             "Look at the free space there (df); nothing was changed",
         ) from error
+
+
+def _copy_files(source: LeaseFiles, target: LeaseFiles) -> None:
+    """The lease files tell whose what is, where the book was lost."""
+    os.makedirs(target.directory)
+    for lease_id in source.present():
+        with contextlib.suppress(FileNotFoundError):  # one that ends meanwhile
+            shutil.copyfile(source.path(lease_id), target.path(lease_id))
 
 
 def account_of(user: str) -> accounts.HostAccount:

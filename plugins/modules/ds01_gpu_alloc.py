@@ -23,7 +23,8 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(allocated) leases slots to O(user), or renews O(lease) with new slots.
+      - V(allocated) leases slots to O(user), or renews O(lease) with new slots. It reconciles first, so
+        the engine has to answer.
       - V(released) ends the lease that O(lease), O(container) or O(user) with O(request) names.
       - V(drained) hands O(slot) out to nobody any more; who has it keeps it.
       - V(undrained) hands it out again.

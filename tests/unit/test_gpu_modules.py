@@ -459,6 +459,35 @@ def test_reconciling_mends_once(world: World) -> None:
         assert (again["changed"], again["reconciled"]) == (False, [])
 
 
+def test_a_store_that_was_lost_hands_no_running_containers_slot_out(world: World) -> None:
+    lease = world.alloc(user="carol", devices=["0"])["lease"]["id"]
+    world.container(lease)
+    world.alloc(state="reconciled")
+    os.unlink(world.paths["store_path"])
+    store.migrate(world.paths["store_path"])
+    for check in (True, False):
+        refused = world.alloc(check=check, user="carol", devices=["0"])
+        assert "0 is leased to carol in container training" in refused["msg"]
+    assert [row["id"] for row in world.info()["leases"]] == [lease]
+    assert lease_files(world) == [f"ds01-{lease}.json"]
+
+
+def test_a_gpu_in_use_without_a_lease_is_not_leased(world: World) -> None:
+    world.gpus[0]["processes"] = [{"pid": os.getpid(), "slot": "GPU-0", "memory": GIB}]
+    for check in (True, False):
+        refused = world.alloc(check=check, user="carol", devices=["0"])
+        assert "0 is in use without a lease" in refused["msg"]
+    lease = world.alloc(user="carol", kind="full")["lease"]
+    assert [slot["index"] for slot in lease["slots"]] == ["1"]
+    assert str(os.getpid()) in world.info()["slots"][0]["blocked"]
+
+
+def test_nothing_is_leased_while_nobody_knows_what_runs(world: World) -> None:
+    world.containers = None
+    for check in (True, False):
+        assert "the engine does not answer" in world.alloc(check=check, user="alice")["msg"]
+
+
 def test_reconciling_records_a_lost_gpu(world: World) -> None:
     world.alloc(state="reconciled")
     world.gpus[0] = {"index": 0, "uuid": "GPU-0", "lost": True}
