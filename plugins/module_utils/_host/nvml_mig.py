@@ -114,23 +114,23 @@ class _Library:
     def set_mode(self, uuid: str, on: bool) -> None:
         nvml = self._nvml
         doing = f"turning MIG {'on' if on else 'off'}"
-        with _told(nvml, f"GPU {uuid}", doing):
+        with _told(nvml, uuid, doing):
             # The status tells of the activation; what counts is the mode afterwards.
             status = nvml.nvmlDeviceSetMigMode(self._device(uuid), int(on))
             current, _pending = nvml.nvmlDeviceGetMigMode(self._device(uuid))
         if bool(current) == on:
             return
         if status == nvml.NVML_ERROR_IN_USE:
-            raise MigError(f"{doing}: something has it open", f"GPU {uuid}", _OPENERS)
+            raise MigError(f"{doing}: something has it open", uuid, _OPENERS)
         raise MigError(
             f"{doing}: it waits for a reset of the GPU",
-            f"GPU {uuid}",
+            uuid,
             f"nvidia-smi --gpu-reset -i {uuid} with nothing running on it, or reboot; then run again",
         )
 
     def destroy(self, uuid: str, instance: int) -> None:
         nvml = self._nvml
-        with _told(nvml, f"GPU {uuid}", f"destroying GPU instance {instance}"):
+        with _told(nvml, uuid, f"destroying GPU instance {instance}"):
             handle = nvml.nvmlDeviceGetGpuInstanceById(self._device(uuid), instance)
             for compute, _slices in self._computes(handle):
                 nvml.nvmlComputeInstanceDestroy(compute)
@@ -138,11 +138,11 @@ class _Library:
 
     def create(self, uuid: str, profile: str, placement: tuple[int, int] | None) -> None:
         nvml = self._nvml
-        with _told(nvml, f"GPU {uuid}", f"creating {profile}"):
+        with _told(nvml, uuid, f"creating {profile}"):
             device = self._device(uuid)
             found = [row for row in self._profiles(device) if row["name"] == profile]
             if not found:
-                raise MigError(f"the GPU has no MIG profile {profile!r}", f"GPU {uuid}")
+                raise MigError(f"the GPU has no MIG profile {profile!r}", uuid)
             handle = self._instance(device, found[0]["id"], placement)
             try:
                 number = self._whole_compute_profile(handle, found[0]["slices"])
