@@ -121,6 +121,8 @@ class Helper:
         settings = {"schema": 1, "admin_group": "ds01-admins", "reconcile_seconds": 3600}
         (directory / "etc" / "gpu.json").write_text(json.dumps(settings))
         migrate(self.store_path)
+        # A new book hands nothing out before it has seen what runs.
+        self.book().reconcile(inventory(self.world.reading), [], [])
         self._callers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.foreign = ""
         self.daemon: Daemon | None = None

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ds01.core.sightings import SeenContainer
 from ds01.daemon import protocol, server
+from ds01.daemon.desk import BURST, SECONDS_EACH, Pace
 
 from .helper_daemon import Helper, read_lines
 
@@ -313,6 +314,20 @@ def test_a_user_has_no_more_than_his_share_of_connections(
     for sock in held:
         sock.close()
     eventually(lambda: "pong" in running.ask("ping", "alice"))
+
+
+def test_who_asks_in_a_loop_is_slowed_down_before_the_log_is_full_of_him() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    for _turn in range(BURST):
+        pace.take(1001)
+    with pytest.raises(protocol.RequestError, match="in a short time"):
+        pace.take(1001)
+    pace.take(1002)
+    now[0] += SECONDS_EACH
+    pace.take(1001)
+    with pytest.raises(protocol.RequestError):
+        pace.take(1001)
 
 
 def test_root_in_a_container_is_refused_whatever_its_uid(running: Helper) -> None:

@@ -11,6 +11,7 @@ import os
 import socket
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ from ds01.core.events import Event
 from ds01.core.gpus import DRIVER_RESTARTING
 from ds01.core.sightings import START, Action
 from ds01.daemon import main, systemd
+from ds01.daemon.ear import Ear
 from ds01.daemon.protocol import RequestError
-from ds01.daemon.rounds import Rounds, Starts
+from ds01.daemon.rounds import ContainerEvent, Rounds, Starts
 from ds01.daemon.systemd import Notifier, notifier, passed_sockets, watchdog_seconds
 from ds01.daemon.worker import Bounded, Hung, Worker
 
@@ -159,6 +161,39 @@ def test_a_container_that_does_not_start_is_tried_less_and_less_often() -> None:
     starts.try_one(action)
     assert told[-1].event_type == "container.started"
     assert world.started == ["c" * 64] and starts.not_now() == []
+
+
+def test_an_engine_that_is_away_is_listened_for_less_and_less_often() -> None:
+    class Away(FakeWorld):
+        def events(self) -> Iterator[ContainerEvent]:
+            raise Ds01Error("the engine does not answer")
+
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Ear(Away(), lambda _event: True, sleep).listen()
+    assert pauses == [1.0, 2.0, 5.0, 10.0, 30.0, 30.0, 30.0]
+
+
+def test_the_ear_ends_when_nobody_wants_to_be_told() -> None:
+    class Talking(FakeWorld):
+        def events(self) -> Iterator[ContainerEvent]:
+            yield ContainerEvent("")
+            yield ContainerEvent("start", "c" * 64)
+
+    heard: list[ContainerEvent] = []
+
+    def tell(event: ContainerEvent) -> bool:
+        heard.append(event)
+        return len(heard) < 2
+
+    Ear(Talking(), tell).listen()
+    assert [event.action for event in heard] == ["", "start"]
 
 
 # --- the store ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,10 @@ ADMIN_VERBS = frozenset({"drain", "undrain", "reconcile"})
 SLOW_VERBS = frozenset({"release", "reconcile"})
 _NAMED = frozenset({"request", "release", "drain", "undrain"})
 _REFUSALS_KEPT = 1000
+# Each of these leaves an event, and a log that is full of one user's tells nothing of the others.
+COUNTED_VERBS = frozenset({"request", "release", "cancel"})
+BURST = 60
+SECONDS_EACH = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,32 @@ class Prepared:
 
     account: HostAccount | None = None
     by: str = ""
+
+
+class Pace:
+    """How often each user may ask: so many at once, and then one each few seconds.
+
+    :param clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._clear: dict[int, float] = {}
+
+    def take(self, uid: int) -> None:
+        """One more of this user.
+
+        :raises RequestError: it is one too many now.
+        """
+        now = self._clock()
+        clear = max(now, self._clear.get(uid, now)) + SECONDS_EACH
+        if clear - now > BURST * SECONDS_EACH:
+            what = f"more than {BURST} requests in a short time"
+            remedy = f"Ask again in {SECONDS_EACH:g} s, and not in a loop: ds01 gpu request --wait"
+            raise RequestError(protocol.BUSY, what, "ds01d", remedy, "pace")
+        if len(self._clear) > _REFUSALS_KEPT:
+            self._clear = {who: at for who, at in self._clear.items() if at > now}
+        self._clear[uid] = clear
 
 
 class GpuDesk:
@@ -59,6 +90,7 @@ class GpuDesk:
         self._reconcile = reconcile
         self.allowances: dict[int, Allowance] = {}
         self._refusals: dict[int, dict[str, str]] = {}
+        self._pace = Pace()
 
     # --- before the worker --------------------------------------------------------------------------
 
@@ -69,11 +101,13 @@ class GpuDesk:
     async def prepare(self, request: Request, caller: Caller) -> Prepared:
         """Who it is about.
 
-        :raises RequestError: the caller may not, or somebody is not known.
+        :raises RequestError: the caller may not, or too often, or somebody is not known.
         """
         if request.verb in ADMIN_VERBS and not caller.admin:
             what = f"{request.verb} is for administrators"
             raise RequestError(protocol.NOT_ALLOWED, what, "ds01d", "Ask one of them", "admin")
+        if request.verb in COUNTED_VERBS and caller.uid:
+            self._pace.take(caller.uid)
         user = request.get("user", "")
         if request.verb not in _NAMED:
             return Prepared()

@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from ds01.core.leases import RESERVED
 from ds01.core.store import StoreCorrupt
 from ds01.daemon.allowances import Directory, LimitsFile
 from ds01.daemon.desk import GpuDesk
+from ds01.daemon.ear import Ear
 from ds01.daemon.rounds import ContainerEvent, Rounds, World
 from ds01.daemon.server import Board, Server, end_all, log_fault
 from ds01.daemon.systemd import Notifier
@@ -45,7 +45,6 @@ FIRST_LOOK_SECONDS = 30.0
 EVENT_PAUSE_SECONDS = 0.5
 STALL_SECONDS = 45.0
 STOP_SECONDS = 5.0
-_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 @dataclass
@@ -129,7 +128,7 @@ class Daemon:
             self._spawn(self.server.run)
             self._spawn(self._keep_touching)
             self._spawn(self._keep_alive)
-            self._listen_to_engine(loop)
+            Ear(self._parts.world, self._hears).begin()
             self._parts.notifier.tell(READY=1, STATUS="serving")
             await self._stop.wait()
         except Ds01Error as error:
@@ -370,28 +369,13 @@ class Daemon:
 
     # --- the engine -----------------------------------------------------------------------------------
 
-    def _listen_to_engine(self, loop: asyncio.AbstractEventLoop) -> None:
-        def tell(event: ContainerEvent) -> None:
-            try:
-                loop.call_soon_threadsafe(self._engine_says, event)
-            except RuntimeError:
-                return  # the loop has ended
-
-        def listen() -> None:
-            failures = 0
-            while not self._stop.is_set():
-                began = time.monotonic()
-                try:
-                    for event in self._parts.world.events():
-                        tell(event)
-                except Ds01Error:
-                    pass
-                except Exception as error:
-                    log_fault(error)
-                failures = 0 if time.monotonic() - began > 60 else failures + 1
-                time.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
-
-        threading.Thread(target=listen, name="engine", daemon=True).start()
+    def _hears(self, event: ContainerEvent) -> bool:
+        """From the thread that listens to the engine; whether it is still wanted."""
+        try:
+            self._loop.call_soon_threadsafe(self._engine_says, event)
+        except RuntimeError:
+            return False  # the loop has ended
+        return not self._stop.is_set()
 
     def _engine_says(self, event: ContainerEvent) -> None:
         """A container's step goes into the book at once; a round sees to the rest."""
