@@ -114,6 +114,10 @@ static bool count(struct number *out, const char *value, bool size) {
     return true;
 }
 
+/* What names and UUIDs are made of: clients decode them. */
+static const char printable[] =
+    " !#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~";
+
 static bool store(void *record, const struct key *key, const char *value) {
     static const char *const switches[] = {"off", "on", NULL};
     static const char *const answers[] = {"no", "yes", NULL};
@@ -121,7 +125,7 @@ static bool store(void *record, const struct key *key, const char *value) {
     static const char *const types[] = {"compute", "graphics", "mps", NULL};
     char *place = (char *)record + key->offset;
     if (key->form == WORD) {
-        if (!*value || strlen(value) >= TEXT)
+        if (!*value || strlen(value) >= TEXT || value[strspn(value, printable)])
             return false;
         strcpy(place, value);
         return true;
@@ -173,6 +177,12 @@ static char *next_word(char **rest) {
     return word;
 }
 
+/* For the message: the word at fault, as far as it can be printed. */
+static void name_fault(char *about, const char *word) {
+    snprintf(about, TEXT, "%s", word);
+    about[strspn(about, printable)] = 0;
+}
+
 static const char *read_line(struct machine *machine, char *line, int number, char *about) {
     char *rest = line, *word = next_word(&rest);
     if (!word)
@@ -180,7 +190,7 @@ static const char *read_line(struct machine *machine, char *line, int number, ch
     size_t k = 0, n_kinds = sizeof kinds / sizeof kinds[0];
     while (k < n_kinds && strcmp(kinds[k].word, word) != 0)
         k++;
-    snprintf(about, TEXT, "%s", word);
+    name_fault(about, word);
     if (k == n_kinds)
         return "no such kind of line";
     int *n = (int *)((char *)machine + kinds[k].count);
@@ -189,11 +199,12 @@ static const char *read_line(struct machine *machine, char *line, int number, ch
     char *record = (char *)machine + kinds[k].offset + (size_t)*n * kinds[k].size;
     *(int *)record = number;
     while ((word = next_word(&rest))) {
-        snprintf(about, TEXT, "%s", word);
         char *value = strchr(word, '=');
+        if (value)
+            *value++ = 0;
+        name_fault(about, word);
         if (!value)
             return "not key=value";
-        *value++ = 0;
         const struct key *key = kinds[k].keys;
         while (key->name && strcmp(key->name, word) != 0)
             key++;
@@ -206,7 +217,7 @@ static const char *read_line(struct machine *machine, char *line, int number, ch
     }
     for (const struct key *key = kinds[k].keys; key->name; key++)
         if (key->required && !given(record, key)) {
-            snprintf(about, TEXT, "%s", key->name);
+            name_fault(about, key->name);
             return "missing";
         }
     ++*n;
