@@ -369,12 +369,14 @@ class Book(Looks):
         looked: float | None = None,
         engine_since: float | None = None,
         start_failed: Sequence[str] = (),
+        starting: Sequence[str] = (),
+        watchers: Sequence[str] = (),
     ) -> Report:
         """Compare the book with NVML and the engine, and mend it.
 
         :param containers: all containers, or None while the engine does not answer.
         :param looked: the book's time (:meth:`now`) before they were listed.
-        :param engine_since: as :func:`.reconcile.plan`, like ``start_failed``.
+        :param engine_since: as :func:`.reconcile.plan`, like what follows.
         """
         with self._change(whole=True) as change:
             change.look(inventory)
@@ -391,6 +393,8 @@ class Book(Looks):
                 files=self.files.read(),
                 engine_since=engine_since,
                 start_failed=start_failed,
+                starting=starting,
+                watchers=watchers,
                 waiting=[waiter.ticket for waiter in change.board.waiters if waiter.lease],
             )
             apply(change, actions)

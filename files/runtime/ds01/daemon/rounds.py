@@ -89,11 +89,18 @@ class Starts:
         """Start the thread."""
         self._thread.start()
 
+    def under_way(self) -> list[str]:
+        """Containers that are being started."""
+        return sorted(self._under_way)
+
+    def failed(self) -> list[str]:
+        """Containers that failed to start a short while ago."""
+        now = self._clock()
+        return [name for name, (until, _pause) in list(self._failed.items()) if until > now]
+
     def not_now(self) -> list[str]:
         """Containers that are being started, or failed to a short while ago."""
-        now = self._clock()
-        resting = [name for name, (until, _pause) in list(self._failed.items()) if until > now]
-        return [*self._under_way, *resting]
+        return [*self.under_way(), *self.failed()]
 
     def start(self, action: Action) -> None:
         """Have a container started."""
@@ -173,6 +180,8 @@ class Rounds:
         looked = self._book.now()
         containers: Sequence[SeenContainer] | None = None
         since = None
+        # Asked before the list is made: what starts meanwhile may be listed as stopped.
+        starting = self.starts.under_way()
         try:
             containers = self._world.containers()
             since = self._world.engine_since()
@@ -186,7 +195,8 @@ class Rounds:
             processes,
             looked=looked,
             engine_since=since,
-            start_failed=self.starts.not_now(),
+            start_failed=self.starts.failed(),
+            starting=starting,
         )
         self._book.finish(self._world)
         for action in report.actions:
