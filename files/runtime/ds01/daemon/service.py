@@ -43,6 +43,7 @@ RELEASE_LINK = "/opt/ds01/current"
 TOUCH_SECONDS = 10.0
 FIRST_LOOK_SECONDS = 30.0
 EVENT_PAUSE_SECONDS = 0.5
+ROUND_PAUSE_SECONDS = 1.5
 STALL_SECONDS = 45.0
 STOP_SECONDS = 5.0
 
@@ -83,6 +84,7 @@ class Daemon:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.ending = asyncio.Event()
         self.book = parts.book
         self._worker = Worker()
         self._slow = Worker()
@@ -96,7 +98,6 @@ class Daemon:
         self._groups = Bounded("groups", 2)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wanted = asyncio.Event()
-        self._stop = asyncio.Event()
         self._release = _link(parts.places.release)
         self._refreshing = False
         self._again = False
@@ -130,7 +131,7 @@ class Daemon:
             self._spawn(self._keep_alive)
             Ear(self._parts.world, self._hears).begin()
             self._parts.notifier.tell(READY=1, STATUS="serving")
-            await self._stop.wait()
+            await self.ending.wait()
         except Ds01Error as error:
             self._fail(error)
         finally:
@@ -152,23 +153,18 @@ class Daemon:
     def heed_signals(self) -> None:
         """SIGTERM and SIGINT end, SIGHUP reads settings and limits anew; in the main thread only."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
-        loop.add_signal_handler(signal.SIGINT, self._stop.set)
+        loop.add_signal_handler(signal.SIGTERM, self.ending.set)
+        loop.add_signal_handler(signal.SIGINT, self.ending.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload))
 
-    @property
-    def stopping(self) -> bool:
-        """Whether it ends."""
-        return self._stop.is_set()
-
     def stop(self) -> None:
-        """Begin to end; for the loop's thread."""
-        self._stop.set()
+        """Begin to end; in the loop's thread."""
+        self.ending.set()
 
     def _fail(self, error: Ds01Error) -> None:
         """End so that systemd starts us anew: what is wrong is mended at a start."""
         self.failure = error
-        self._stop.set()
+        self.ending.set()
 
     def _spawn(self, work: Work) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -277,7 +273,7 @@ class Daemon:
             self._spawn(self._reload)
         if places.release in changed and _link(places.release) not in (None, self._release):
             print("ds01d: another release is in force: starting anew", file=sys.stderr)
-            self._stop.set()
+            self.ending.set()
 
     async def _refresh(self) -> None:
         """Look at the book, publish it, tell those who wait; many wake-ups at once are one."""
@@ -338,9 +334,11 @@ class Daemon:
         """Those who wait on a connection are still there."""
         while True:
             await asyncio.sleep(TOUCH_SECONDS)
-            tickets = self.server.tickets
-            if tickets:
-                await self._job(lambda: self.desk.touch(tickets))  # noqa: B023
+            if self.server.tickets:
+                await self._guarded(lambda: self._job(self._touch))
+
+    def _touch(self) -> None:
+        self.desk.touch(self.server.tickets)
 
     async def _keep_looking(self) -> None:
         """Rounds: by the clock, and soon after something asked for one."""
@@ -352,6 +350,8 @@ class Daemon:
             await asyncio.sleep(EVENT_PAUSE_SECONDS)
             self._wanted.clear()
             await self._guarded(self._round)
+            # Where containers come and go all the time it does not look all the time.
+            await asyncio.sleep(ROUND_PAUSE_SECONDS)
 
     async def _round(self) -> None:
         await self._job(self.rounds.go, slow=True)
@@ -375,7 +375,7 @@ class Daemon:
             self._loop.call_soon_threadsafe(self._engine_says, event)
         except RuntimeError:
             return False  # the loop has ended
-        return not self._stop.is_set()
+        return not self.ending.is_set()
 
     def _engine_says(self, event: ContainerEvent) -> None:
         """A container's step goes into the book at once; a round sees to the rest."""
