@@ -234,7 +234,7 @@ def test_a_new_release_in_force_ends_the_daemon_for_a_new_start(tmp_path: Path) 
     with helper.running() as daemon:
         new.symlink_to("1.1.0")
         os.replace(new, link)
-        eventually(lambda: daemon.ending.is_set())
+        eventually(daemon.ending.is_set)
     helper.close()
 
 
