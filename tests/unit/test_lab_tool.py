@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
-from labhost import cli, image, needs, ssh, vm
+from labhost import cli, fakegpus, image, needs, ssh, vm
 from labhost.errors import LabError
 from labhost.settings import Settings
 
@@ -66,6 +67,22 @@ def test_another_mirror_gives_another_image() -> None:
     one = image.digest(needs.Mirror("http://one.example/debian", ""))
     assert one == image.digest(needs.Mirror("http://one.example/debian", ""))
     assert one != image.digest(needs.Mirror("http://two.example/debian", ""))
+
+
+def test_another_fake_gpu_is_another_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = needs.Mirror("http://one.example/debian", "")
+    shutil.copytree(fakegpus.HOME, tmp_path / "fake")
+    monkeypatch.setattr(fakegpus, "HOME", tmp_path / "fake")
+    before = image.digest(mirror)
+    with (tmp_path / "fake/src/api_mig.c").open("a") as source:
+        source.write("/* changed */\n")
+    assert image.digest(mirror) != before
+
+
+def test_the_image_gets_a_library_that_can_be_loaded_and_its_machine() -> None:
+    made = fakegpus.files()
+    assert made["usr/local/lib/ds01-lab/libnvidia-ml.so.1"].startswith(b"\x7fELF")
+    assert b"driver version=" in made["etc/fake-nvml.conf"]
 
 
 def test_the_image_holds_no_docker_so_that_the_role_installs_it() -> None:
