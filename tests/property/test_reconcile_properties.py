@@ -21,7 +21,7 @@ IDS = ["L1", "L2", "L3"]
 CONTAINERS = ["c1", "c2", "c3"]
 UUIDS = [slot.uuid for slot in SLOTS]
 AGES = st.sampled_from([-100.0, 0.0, 1.0, 59.0, 61.0, 500.0, 1000.0, 90_000.0])
-STATES = ["created", "running", "paused", "restarting", "exited", "dead", "removing"]
+STATES = ["created", "running", "paused", "restarting", "exited", "dead", "removing", "busy"]
 
 
 @dataclass(frozen=True)
@@ -233,6 +233,9 @@ def test_no_slot_of_a_running_container_is_freed(world: World) -> None:
     after = {lease.id: lease for lease in carried_out(world, world.plan()).leases}
     for seen in world.containers or ():
         for lease_id in seen.leases:
+            if seen.state == "busy" and lease_id in before:
+                assert after[lease_id].slots == before[lease_id].slots
+                assert after[lease_id].state in HOLDING
             if seen.alive and lease_id in before:
                 assert after[lease_id].state == BOUND
                 assert after[lease_id].slots == before[lease_id].slots

@@ -69,10 +69,14 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
+        self.hanging: set[str] = set()
 
     def __call__(self, connection: socket.socket, head: bytes) -> None:
         method, target = head.split(b" ")[:2]
         key = f"{method.decode()} {target.decode().partition('?')[0]}"
+        if key in self.hanging:
+            connection.recv(1)  # until the client gives up
+            return
         connection.sendall(self.answers.get(key, answer(404, {"message": f"no {key}"})))
 
     def add(self, *containers: dict[str, Any]) -> None:
@@ -197,6 +201,30 @@ def test_a_container_that_is_removed_meanwhile_is_left_out(
     fake.add(inspected("train"), inspected("web"))
     del fake.answers["GET /containers/webwebwebweb/json"]
     assert [seen["name"] for seen in client[0].containers()] == ["train"]
+
+
+def test_a_container_whose_start_hangs_holds_up_no_other(tmp_path: Path, fake: FakeEngine) -> None:
+    train, web, new = inspected("train", **cdi("L1")), inspected("web"), inspected("new")
+    fake.add(train, web)
+    with serving(tmp_path / "s", fake):
+        engine = GpuEngine(str(tmp_path / "s"), 5, proc=str(tmp_path), patience=0.1)
+        engine.containers()
+        fake.add(train, web, new)
+        fake.hanging |= {f"GET /containers/{one['Id']}/json" for one in (train, web, new)}
+        for _unused in range(2):
+            found = [SeenContainer(**seen) for seen in engine.containers()]
+            assert [(seen.name, seen.state, seen.leases) for seen in found] == [
+                ("train", "busy", ("L1",)),
+                ("web", "running", ()),
+                ("new", "busy", ()),
+            ]
+        fake.hanging.clear()
+        assert [seen["state"] for seen in engine.containers()] == ["running"] * 3
+        # Whoever asks for one lease waits for the answer, or has none.
+        fake.hanging.add("GET /containers/traintraintraintrain/json")
+        engine.timeout = 0.1
+        with pytest.raises(EngineError, match="timed out"):
+            engine.containers_of("L1")
 
 
 def test_the_containers_of_a_lease_are_asked_for_one_by_one(

@@ -46,6 +46,11 @@ HOUR_OLD: dict[str, Any] = {"held_at": NOW - 3600, "hold_until": NOW + 900}
         (lease(FREE), "running", [do.RETAKE]),
         (lease(FREE), "exited", []),
         (lease(FREE), "created", []),
+        # The engine does not tell its state: its start may be under way.
+        (lease(RESERVED, expires=NOW - 60), "busy", []),
+        (lease(BOUND, hold=0.0), "busy", []),
+        (lease(HELD, held_at=NOW - 3600, hold_until=NOW), "busy", []),
+        (lease(FREE), "busy", []),
     ],
 )
 def test_a_lease_follows_its_container(have: Lease, state: str, expected: list[str]) -> None:
@@ -180,6 +185,10 @@ def test_a_lost_lease_of_which_nothing_is_known_is_reported(seen: SeenContainer)
     (action,) = run([], [seen])
     assert (action.kind, action.lease, action.container) == (do.UNKNOWN, "L1", "c1")
     assert action.is_report
+
+
+def test_a_lost_lease_of_a_container_in_an_unknown_state_waits() -> None:
+    assert run([], [container("busy")], files=FILE) == []
 
 
 def test_what_somebody_has_is_not_adopted() -> None:

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from . import sightings as do
 from .gpus import LOST, OK, Inventory, Slot
 from .leases import Block, Lease
-from .sightings import Action, SeenContainer, SeenProcess
+from .sightings import BUSY, Action, SeenContainer, SeenProcess
 
 FOREIGN = "foreign"
 
@@ -170,7 +170,7 @@ class SlotUse:
         found += [
             (container, resolve(container.gpus, self._slots, inventory))
             for container in seen
-            if container.alive and container.gpus
+            if (container.alive or container.state == BUSY) and container.gpus
         ]
         for container, uuids in found:
             for uuid in uuids:

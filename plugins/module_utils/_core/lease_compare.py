@@ -14,6 +14,7 @@ from .leases import BOUND, FREE, HELD, HOLDING, RESERVED, Lease
 from .sightings import (
     ADOPT,
     BIND,
+    BUSY,
     CONFLICT,
     END,
     FORGET,
@@ -167,15 +168,18 @@ class Compare:
                     self._report(SHARED, lease.id, other, lease.slots, holders=(lease.id,))
             if seen.alive:
                 self._running(lease, seen)
-            else:
+            elif seen.state != BUSY:
                 self._stopped(lease, seen)
 
     @staticmethod
     def _first(named: Iterable[SeenContainer], bound_to: str) -> SeenContainer:
         """The one a lease belongs to. Its slots stay taken as long as any of them runs."""
-        return min(
-            named, key=lambda seen: (not seen.alive, seen.id != bound_to, seen.created, seen.id)
-        )
+
+        def rank(seen: SeenContainer) -> tuple[bool, bool, float, str]:
+            may_run = seen.alive or seen.state == BUSY
+            return not may_run, seen.id != bound_to, seen.created, seen.id
+
+        return min(named, key=rank)
 
     def _without_container(self, lease: Lease) -> None:
         now = self.look.now
@@ -271,6 +275,8 @@ class Compare:
             for other in users:
                 if other is not first:
                     self._report(SHARED, lease_id, other)
+            if first.state == BUSY:
+                continue
             self._adopt(lease_id, first, files.get(lease_id), evidence)
 
     def _adopt(

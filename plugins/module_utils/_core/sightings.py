@@ -49,6 +49,8 @@ INTRUDER = "intruder"
 
 REPORTS = frozenset({SHARED, CONFLICT, UNKNOWN, INTRUDER})
 
+BUSY = "busy"
+"""State of a container that the engine does not tell, as its start or stop hangs: left alone."""
 ALIVE = frozenset({"running", "paused", "restarting"})
 """States of a container that has its devices, or gets them back by itself."""
 
@@ -57,8 +59,8 @@ ALIVE = frozenset({"running", "paused", "restarting"})
 class SeenContainer:
     """A container as the engine shows it, stopped ones included.
 
-    :param state: ``created``, ``running``, ``paused``, ``restarting``, ``exited``, ``dead`` or
-        ``removing``.
+    :param state: ``created``, ``running``, ``paused``, ``restarting``, ``exited``, ``dead``,
+        ``removing``, or :data:`BUSY`.
     :param created: seconds of the wall clock, as ``finished`` (0: it never ended).
     :param leases: ids out of its CDI requests ``ds01.local/lease=<id>``.
     :param gpus: what it can open without a lease: ``all``, ``count:2``, ``minor:0``, UUIDs and

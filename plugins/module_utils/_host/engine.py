@@ -146,9 +146,11 @@ class Engine:
         :param route: path without a version (``/info``): the engine then speaks its newest one.
         :raises EngineError: no answer, no JSON, too long an answer, or a status other than 200.
         """
-        target = f"{route}?{urlencode(query)}" if query else route
+        return self._get(f"{route}?{urlencode(query)}" if query else route, self.timeout)
+
+    def _get(self, target: str, timeout: float) -> Any:
         where = f"{self.path} GET {target}"
-        status, body = self._ask("GET", target, self.timeout)
+        status, body = self._ask("GET", target, timeout)
         try:
             value = json.loads(body or b"null")
         except ValueError as error:

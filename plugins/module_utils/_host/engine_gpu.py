@@ -9,6 +9,7 @@ Source: Docker Engine API 1.45, https://docs.docker.com/reference/api/engine/ver
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +21,12 @@ from .engine import TIMEOUT_SECONDS, Engine, EngineError
 from .gpu_requests import VENDOR_KINDS, requests
 
 START_SECONDS = 120.0
+BUSY = "busy"
+"""In place of a container's state, while the engine does not tell it."""
+PATIENCE_SECONDS = 5.0
+"""For one container of many: its start can hang, and the others must not wait for it."""
+LOOK_SECONDS = 20.0
+"""For all that hang together."""
 PID_FILE = "/run/docker.pid"
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,6})?\d*(Z|[+-]\d\d:\d\d)")
@@ -70,6 +77,7 @@ class GpuEngine(Engine):
 
     :param kinds: CDI kinds of the vendor's devices.
     :param proc: the proc file system.
+    :param patience: seconds that one container of many is waited for.
     """
 
     def __init__(
@@ -78,48 +86,70 @@ class GpuEngine(Engine):
         timeout: float = TIMEOUT_SECONDS,
         kinds: Iterable[str] = VENDOR_KINDS,
         proc: str = "/proc",
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         super().__init__(path, timeout)
+        self._patience = patience
         self._kinds = tuple(kinds)
         self._proc = proc
         self._plain: frozenset[str] = frozenset()
-        self._leases: dict[str, tuple[str, ...]] = {}
+        self._seen: dict[str, dict[str, Any]] = {}
 
     def containers(self) -> list[dict[str, Any]]:
         """All containers, stopped ones included, as fields of ``SeenContainer``.
 
-        One that is removed meanwhile is left out. Nodes are looked at only where a running
+        One that is removed meanwhile is left out. One whose start or stop hangs has the state
+        :data:`BUSY` and what was last known of it. Nodes are looked at only where a running
         container names a lease.
 
         :raises EngineError: the engine does not answer.
         """
+        began = time.monotonic()
         rows = self.get("/containers/json", all=1)
         ids = {str(row["Id"]) for row in rows}
         plain = set(self._plain & ids)
-        leases: dict[str, tuple[str, ...]] = {}
+        kept: dict[str, dict[str, Any]] = {}
         found = []
         for row in rows:
             if str(row["Id"]) in plain:
                 found.append(_listed(row))
                 continue
-            seen = self.one(str(row["Id"]))
+            left = max(LOOK_SECONDS - (time.monotonic() - began), self._patience / 10)
+            seen = self._one_of_many(row, min(self._patience, left))
             if seen is None:
                 continue
-            if seen["leases"]:
-                leases[seen["id"]] = seen["leases"]
-            elif not seen["gpus"]:
+            if seen["state"] != BUSY and not seen["leases"] and not seen["gpus"]:
                 plain.add(seen["id"])
+            elif seen["state"] != BUSY or seen["id"] in self._seen:
+                kept[seen["id"]] = seen
             found.append(seen)
-        self._plain, self._leases = frozenset(plain), leases
+        self._plain, self._seen = frozenset(plain), kept
         return found
 
-    def one(self, container: str) -> dict[str, Any] | None:
+    def _one_of_many(self, row: Mapping[str, Any], patience: float) -> dict[str, Any] | None:
+        name = str(row["Id"])
+        try:
+            return self.one(name, patience)
+        except EngineError as error:
+            if not isinstance(error.__cause__, TimeoutError):
+                raise
+            return {
+                **_listed(row),
+                "gpus": (),
+                "leases": (),
+                **self._seen.get(name, {}),
+                "state": BUSY,
+            }
+
+    def one(self, container: str, timeout: float | None = None) -> dict[str, Any] | None:
         """One container by id or name; None if there is none.
 
         The engine answers when no start of that container is under way any more: both take its
         lock (moby daemon/start.go, daemon/inspect.go).
+
+        :param timeout: seconds, if not the usual ones.
         """
-        found = self._inspect(container)
+        found = self._inspect(container, timeout)
         if found is None:
             return None
         seen = seen_container(found, self._kinds)
@@ -135,7 +165,8 @@ class GpuEngine(Engine):
         found = []
         for row in self.get("/containers/json", all=1):
             name = str(row["Id"])
-            if name in self._plain or lease not in self._leases.get(name, (lease,)):
+            known = self._seen.get(name)
+            if name in self._plain or (known is not None and lease not in known["leases"]):
                 continue
             seen = self.one(name)
             if seen is not None and lease in seen["leases"]:
@@ -163,9 +194,10 @@ class GpuEngine(Engine):
         route = f"/containers/{quote(container, safe='')}/start"
         return self.post(route, timeout) != 304
 
-    def _inspect(self, container: str) -> Mapping[str, Any] | None:
+    def _inspect(self, container: str, timeout: float | None = None) -> Mapping[str, Any] | None:
+        route = f"/containers/{quote(container, safe='')}/json"
         try:
-            found = self.get(f"/containers/{quote(container, safe='')}/json")
+            found = self._get(route, timeout or self.timeout)
         except EngineError as error:
             if error.status == 404:
                 return None
