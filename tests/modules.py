@@ -39,13 +39,13 @@ def run(name: str, params: Mapping[str, Any], check: bool = False) -> dict[str, 
     module = plugin(f"modules.{name}")
     output = io.StringIO()
     arguments = {**params, "_ansible_check_mode": check, "_ansible_diff": True}
+    status: object = None
     with patch_module_args(arguments), redirect_stdout(output):
         try:
             module.main()
+            raise AssertionError(f"{name} ended without a result")
         except SystemExit as end:
             status = end.code
-        else:
-            raise AssertionError(f"{name} ended without a result")
     result: dict[str, Any] = json.loads(output.getvalue())
     assert bool(status) == bool(result.get("failed")), result
     return result
