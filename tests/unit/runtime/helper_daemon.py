@@ -26,9 +26,10 @@ from ds01.core.limits import to_json
 from ds01.core.sightings import SeenContainer, SeenProcess
 from ds01.core.store import migrate, open_store
 from ds01.daemon.allowances import Directory
+from ds01.daemon.parts import Parts, Places
 from ds01.daemon.published import publisher
 from ds01.daemon.rounds import ContainerEvent
-from ds01.daemon.service import Daemon, Parts, Places
+from ds01.daemon.service import Daemon
 from ds01.daemon.systemd import Notifier
 from ds01.host.accounts import HostAccount
 from ds01.host.peer import Peer
@@ -73,6 +74,7 @@ class FakeWorld:
         self.reading: Mapping[str, Any] = reading([gpu(index) for index in range(gpus)])
         self.seen: list[SeenContainer] | None = []
         self.started: list[str] = []
+        self.since: float | None = None
         self.start_error: Ds01Error | None = None
         self.hang = threading.Event()
         self.hang.set()
@@ -95,7 +97,7 @@ class FakeWorld:
         return [one for one in self.containers() if lease_id in one.leases]
 
     def engine_since(self) -> float | None:
-        return None
+        return self.since
 
     def start(self, container: str) -> None:
         if self.start_error:

@@ -243,6 +243,25 @@ def test_those_who_wait_follow_changed_limits(running: Helper) -> None:
     assert error["rule"] == "allow_full_gpu", error
 
 
+def test_a_container_that_has_to_run_gets_new_gpus_and_is_started(running: Helper) -> None:
+    lease = running.ask("request", "alice")["granted"]["id"]
+    book = running.book()
+    book.bind(lease, "c" * 64, "train")
+    book.container_stopped(lease, "c" * 64)
+    stopped = SeenContainer(
+        "c" * 64, "train", "exited", finished=time.time(), leases=(lease,), restart_policy="always"
+    )
+    running.world.seen = [stopped]
+    book.release(lease, "alice", running.world)
+    other = running.ask("request", "bob", devices=["0"])["granted"]
+    running.world.since = time.time() + 60  # the engine has been restarted
+    kinds = [row["kind"] for row in running.ask("reconcile", "root")["actions"]]
+    assert "renew" in kinds
+    eventually(lambda: running.world.started == ["c" * 64])
+    (renewed,) = running.ask("status", "alice")["leases"]
+    assert renewed["id"] == lease and renewed["slots"] != other["slots"]
+
+
 # --- input meant to hurt --------------------------------------------------------------------------
 
 HOSTILE = {

@@ -26,9 +26,10 @@ from ds01.core.events import EVENTS_PATH, Event, EventError, append
 from ds01.core.gpu_settings import GpuSettings, read_settings
 from ds01.core.lease_files import LeaseFiles
 from ds01.core.store import STATE_PATH, StoreCorrupt, StoreError, StoreMissing, StoreVersion
+from ds01.daemon.parts import Parts, Places
 from ds01.daemon.protocol import Request
 from ds01.daemon.server import Caller, Server
-from ds01.daemon.service import Daemon, Parts, Places
+from ds01.daemon.service import Daemon
 from ds01.daemon.systemd import Notifier, notifier, passed_sockets, watchdog_seconds
 from ds01.daemon.worker import Worker
 from ds01.host.cdi_spec import VendorSpec

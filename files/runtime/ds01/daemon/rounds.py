@@ -147,6 +147,8 @@ class Rounds:
         self._nvml_seconds = nvml_seconds
         self.starts = Starts(world, self.tell)
         self.engine_fault = ""
+        self.renewing: set[str] = set()
+        """Leases that wait for new slots for their containers: nobody waits for them but we."""
 
     def tell(self, event: Event) -> None:
         """An event that hangs on no change of the book; a full log stops nothing."""
@@ -212,6 +214,7 @@ class Rounds:
 
     def _try_renewal(self, action: Action) -> None:
         """Ask for slots for a container that its restart policy wants to run."""
+        self.renewing.add(action.lease)
         try:
             self._renew(action.lease)
         except Refused:

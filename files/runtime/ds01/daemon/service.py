@@ -12,71 +12,35 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any
 
-from ds01.core.apply import LIMITS_PATH
-from ds01.core.book import Book
 from ds01.core.book_view import Snapshot
 from ds01.core.errors import Ds01Error
-from ds01.core.gpu_settings import GPU_SETTINGS_PATH, GpuSettings, read_settings
+from ds01.core.gpu_settings import GpuSettings, read_settings
 from ds01.core.leases import RESERVED
 from ds01.core.store import StoreCorrupt
-from ds01.daemon.allowances import Directory, LimitsFile
+from ds01.daemon.allowances import LimitsFile
 from ds01.daemon.desk import GpuDesk
 from ds01.daemon.ear import Ear
-from ds01.daemon.rounds import ContainerEvent, Rounds, World
+from ds01.daemon.parts import Parts
+from ds01.daemon.rounds import ContainerEvent, Rounds
 from ds01.daemon.server import Board, Server, end_all, log_fault
-from ds01.daemon.systemd import Notifier
 from ds01.daemon.worker import Bounded, Hung, Worker
 from ds01.host.inotify import Watch
-from ds01.host.peer import Peer, peer_of
+from ds01.host.peer import Peer
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 """Made into a coroutine only when it begins, so that none is left that never began."""
 
-RELEASE_LINK = "/opt/ds01/current"
 TOUCH_SECONDS = 10.0
 FIRST_LOOK_SECONDS = 30.0
 EVENT_PAUSE_SECONDS = 0.5
 ROUND_PAUSE_SECONDS = 1.5
 STALL_SECONDS = 45.0
 STOP_SECONDS = 5.0
-
-
-@dataclass
-class Places:
-    """Files that the daemon reads and is woken by.
-
-    :param publish: writes the published views of a snapshot, whose mark changes with its content.
-    """
-
-    limits: str = LIMITS_PATH
-    settings: str = GPU_SETTINGS_PATH
-    release: str = RELEASE_LINK
-    publish: Callable[[Snapshot, Any], None] = lambda _snapshot, _mark: None
-
-
-@dataclass
-class Parts:
-    """What a daemon is made of.
-
-    :param who: who a peer is.
-    """
-
-    listener: socket.socket
-    book: Book
-    world: World
-    notifier: Notifier
-    places: Places = field(default_factory=Places)
-    directory: Directory = field(default_factory=Directory)
-    watchdog: float | None = None
-    who: Callable[[socket.socket], Peer] = peer_of
-    group_id: Callable[[str], int | None] = lambda _name: None
 
 
 class Daemon:
@@ -124,6 +88,9 @@ class Daemon:
             first = self._spawn(lambda: self._job(self.rounds.look, slow=True))
             await asyncio.wait({first}, timeout=FIRST_LOOK_SECONDS)
             await self._refresh()
+            # Renewals of before the restart are ours to wait for again.
+            queue = (await self._job(lambda: self.book.snapshot(eta=False))).queue
+            self.rounds.renewing |= {row.waiter.lease for row in queue if row.waiter.lease}
             self._wanted.set()
             self._spawn(self._keep_looking)
             self._spawn(self.server.run)
@@ -334,11 +301,15 @@ class Daemon:
         """Those who wait on a connection are still there."""
         while True:
             await asyncio.sleep(TOUCH_SECONDS)
-            if self.server.tickets:
+            if self.server.tickets or self.rounds.renewing:
                 await self._guarded(lambda: self._job(self._touch))
 
     def _touch(self) -> None:
         self.desk.touch(self.server.tickets)
+        for lease in list(self.rounds.renewing):
+            outcome = self.book.poll(lease)
+            if outcome is None or not outcome.waiting:
+                self.rounds.renewing.discard(lease)
 
     async def _keep_looking(self) -> None:
         """Rounds: by the clock, and soon after something asked for one."""
