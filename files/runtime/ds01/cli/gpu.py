@@ -128,6 +128,20 @@ def undrain(options: argparse.Namespace, output: Output) -> int:
     return _done(found, f"{options.slot} {words}", output)
 
 
+def reconcile(_options: argparse.Namespace, output: Output) -> int:
+    """``gpu reconcile``."""
+    found = ask("reconcile")
+    if output.as_json:
+        output.json(found)
+        return Exit.OK
+    output.line(f"GPU driver: {found['driver']}; engine: {found['engine']}")
+    for row in found["actions"]:
+        output.line(f"  {row['kind']}: {row.get('why') or row.get('container') or row['lease']}")
+    if not found["actions"]:
+        output.line("Leases, containers and GPU processes agree")
+    return Exit.OK
+
+
 def _done(found: Mapping[str, Any], words: str, output: Output) -> int:
     if output.as_json:
         output.json(found)

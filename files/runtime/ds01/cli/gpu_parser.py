@@ -58,6 +58,14 @@ def add_gpu(nouns: Any, common: argparse.ArgumentParser, verb: Verb) -> None:
     drain.add_argument("--message", required=True, metavar="TEXT", help="why; everybody sees it")
     undrain = verb(verbs, "undrain", "hand it out again", f"{_MODULE}:undrain", common)
     undrain.add_argument("slot", metavar="SLOT", help="index such as 0 or 0:1, or UUID")
+    verb(
+        verbs,
+        "reconcile",
+        "compare leases with the engine's containers and the GPUs' processes now, instead of within "
+        "a minute (administrators)",
+        f"{_MODULE}:reconcile",
+        common,
+    )
     why = verb(
         nouns,
         "why",
