@@ -340,7 +340,10 @@ def test_the_manual_page_names_every_exit_code_and_command() -> None:
     text = (REPOSITORY / "files/runtime/man/ds01.1").read_text()
     for code in EXIT_MEANINGS:
         assert f".B {code.value}\n" in text
-    for words in ("limits show", "limits check", "limits diff", "limits apply", "doctor", "events"):
+    commands = [f"limits {verb}" for verb in ("show", "check", "diff", "apply")]
+    commands += [f"gpu {verb}" for verb in ("status", "request", "release", "queue")]
+    commands += [f"gpu {verb}" for verb in ("drain", "undrain", "reconcile")]
+    for words in (*commands, "why", "doctor", "events"):
         assert f".B ds01 {words}" in text.replace("\\-", "-")
 
 

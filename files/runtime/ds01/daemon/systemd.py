@@ -12,11 +12,12 @@ from collections.abc import MutableMapping
 FIRST_DESCRIPTOR = 3
 
 
-def passed_sockets(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
+def passed_sockets(environment: MutableMapping[str, str] | None = None) -> list[socket.socket]:
     """The sockets that systemd opened; none when it did not start us.
 
     The variables are removed, so that no child takes them for its own.
     """
+    environment = _or_ours(environment)
     pid = environment.pop("LISTEN_PID", "")
     count = environment.pop("LISTEN_FDS", "")
     environment.pop("LISTEN_FDNAMES", None)
@@ -51,15 +52,20 @@ class Notifier:
                 return
 
 
-def notifier(environment: MutableMapping[str, str] = os.environ) -> Notifier:
+def notifier(environment: MutableMapping[str, str] | None = None) -> Notifier:
     """The one that the environment names."""
-    return Notifier(environment.pop("NOTIFY_SOCKET", ""))
+    return Notifier(_or_ours(environment).pop("NOTIFY_SOCKET", ""))
 
 
-def watchdog_seconds(environment: MutableMapping[str, str] = os.environ) -> float | None:
+def watchdog_seconds(environment: MutableMapping[str, str] | None = None) -> float | None:
     """How often systemd wants to hear from us; None when it does not watch (sd_watchdog_enabled(3))."""
+    environment = _or_ours(environment)
     microseconds = environment.pop("WATCHDOG_USEC", "")
     pid = environment.pop("WATCHDOG_PID", str(os.getpid()))
     if not microseconds.isdigit() or pid != str(os.getpid()):
         return None
     return int(microseconds) / 1e6
+
+
+def _or_ours(environment: MutableMapping[str, str] | None) -> MutableMapping[str, str]:
+    return os.environ if environment is None else environment
