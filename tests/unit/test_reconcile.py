@@ -135,6 +135,16 @@ def test_a_lease_stays_taken_while_any_of_its_containers_runs() -> None:
     assert [(action.kind, action.container) for action in found] == [(do.BIND, "c2")]
 
 
+def test_a_container_that_runs_counts_before_one_in_an_unknown_state() -> None:
+    have = lease(HELD, held_at=NOW - 3600, hold_until=NOW)
+    found = run([have], [container("busy"), container(id="c2")])
+    assert [(action.kind, action.container) for action in found] == [
+        (do.SHARED, "c1"),
+        (do.BIND, "c2"),
+    ]
+    assert kinds(run([have], [container("busy"), container("exited", id="c2")])) == [do.SHARED]
+
+
 def test_a_running_container_whose_slots_went_to_somebody_else_is_a_conflict() -> None:
     theirs = lease(BOUND, id="L2", uid=1002, user="bob", container="c2")
     ended = lease(FREE, slots=("GPU-0", "GPU-1"))

@@ -175,9 +175,8 @@ class Compare:
     def _first(named: Iterable[SeenContainer], bound_to: str) -> SeenContainer:
         """The one a lease belongs to. Its slots stay taken as long as any of them runs."""
 
-        def rank(seen: SeenContainer) -> tuple[bool, bool, float, str]:
-            may_run = seen.alive or seen.state == BUSY
-            return not may_run, seen.id != bound_to, seen.created, seen.id
+        def rank(seen: SeenContainer) -> tuple[bool, bool, bool, float, str]:
+            return not seen.alive, seen.state != BUSY, seen.id != bound_to, seen.created, seen.id
 
         return min(named, key=rank)
 
