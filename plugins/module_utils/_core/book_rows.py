@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, wraps
+from typing import Any, TypeVar, cast
 
 from .events import Event
 from .gpus import Slot
@@ -25,6 +25,22 @@ _UPSERT = (
 
 
 # The same texts are read with each decision; what comes of them is never changed.
+_Read = TypeVar("_Read", bound=Callable[..., Any])
+
+
+def _sound(read: _Read) -> _Read:
+    """A cell that cannot be understood is damage, as a page is that SQLite cannot read."""
+
+    @wraps(read)
+    def reader(*args: Any) -> Any:
+        try:
+            return read(*args)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise sqlite3.DatabaseError(f"malformed row: {error!r:.80}") from error
+
+    return cast("_Read", reader)
+
+
 @lru_cache(maxsize=4096)
 def _ask(text: str) -> Ask:
     data = json.loads(text)
@@ -51,6 +67,7 @@ def _lease(row: tuple[Any, ...]) -> Lease:
     return Lease(**data)
 
 
+@_sound
 def holding(connection: sqlite3.Connection) -> list[Lease]:
     """The leases that hold slots, in the order in which they were made."""
     marks = ", ".join(f"'{state}'" for state in sorted(HOLDING))
@@ -58,12 +75,14 @@ def holding(connection: sqlite3.Connection) -> list[Lease]:
     return [_lease(row) for row in connection.execute(query)]
 
 
+@_sound
 def every_lease(connection: sqlite3.Connection) -> list[Lease]:
     """All leases, ended ones whose container is still there included."""
     query = f"SELECT {', '.join(_LEASE)} FROM leases ORDER BY created, id"
     return [_lease(row) for row in connection.execute(query)]
 
 
+@_sound
 def lease_by_id(connection: sqlite3.Connection, lease_id: str) -> Lease | None:
     """One lease."""
     query = f"SELECT {', '.join(_LEASE)} FROM leases WHERE id = ?"
@@ -74,7 +93,8 @@ def lease_by_id(connection: sqlite3.Connection, lease_id: str) -> Lease | None:
 def put_lease(connection: sqlite3.Connection, lease: Lease) -> None:
     """Write one lease, and which slots it takes.
 
-    :raises sqlite3.IntegrityError: a slot is taken by another lease.
+    :raises sqlite3.DatabaseError: a slot is taken by a lease that nothing else knows of. In a sound
+        book no decision gives a slot twice, so the book is damaged.
     """
     data = {name: getattr(lease, name) for name in _LEASE}
     data["slots"] = json.dumps(lease.slots)
@@ -83,10 +103,13 @@ def put_lease(connection: sqlite3.Connection, lease: Lease) -> None:
     connection.execute(_UPSERT, tuple(data.values()))
     connection.execute("DELETE FROM taken WHERE lease = ?", (lease.id,))
     if lease.holding:
-        connection.executemany(
-            "INSERT INTO taken (slot, lease) VALUES (?, ?)",
-            [(uuid, lease.id) for uuid in lease.slots],
-        )
+        try:
+            connection.executemany(
+                "INSERT INTO taken (slot, lease) VALUES (?, ?)",
+                [(uuid, lease.id) for uuid in lease.slots],
+            )
+        except sqlite3.IntegrityError as error:
+            raise sqlite3.DatabaseError(f"malformed leases: {error}") from error
 
 
 def drop_lease(connection: sqlite3.Connection, lease_id: str) -> None:
@@ -95,6 +118,7 @@ def drop_lease(connection: sqlite3.Connection, lease_id: str) -> None:
     connection.execute("DELETE FROM leases WHERE id = ?", (lease_id,))
 
 
+@_sound
 def waiters(connection: sqlite3.Connection) -> list[Waiter]:
     """The requests in the queue."""
     query = "SELECT ticket, asked, seen, deadline, ask, allowance, lease FROM queue ORDER BY ticket"
@@ -131,6 +155,7 @@ def _slot(row: tuple[Any, ...]) -> Slot:
     return Slot(*row)
 
 
+@_sound
 def slots(connection: sqlite3.Connection) -> list[Slot]:
     """The slots of the last look, lost and gone ones included."""
     query = "SELECT uuid, idx, parent, profile, memory, compute_slices, health FROM slots"
@@ -193,6 +218,7 @@ def put_ended(
     )
 
 
+@_sound
 def ended(connection: sqlite3.Connection, ticket: str) -> dict[str, str] | None:
     """Why a request ended without a lease, if that is not long ago."""
     row = connection.execute("SELECT why FROM ended WHERE ticket = ?", (ticket,)).fetchone()
@@ -211,6 +237,7 @@ def put_event(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute("INSERT INTO outbox (event) VALUES (?)", (json.dumps(data),))
 
 
+@_sound
 def outbox(connection: sqlite3.Connection) -> list[tuple[int, dict[str, Any]]]:
     """Events that are not known to be logged, by their number."""
     rows = connection.execute("SELECT seq, event FROM outbox ORDER BY seq")
