@@ -73,7 +73,7 @@ class Host:
             uuids = tuple(slot.uuid for slot in slots)
             who = waiter.allowance
             self.leases.append(Lease(waiter.ticket, who.uid, who.user, "bound", uuids, self.now))
-        done = {w.ticket for w, _slots in result.granted} | {w.ticket for w, _ in result.refused}
+        done = {w.ticket for w, _slots in result.granted} | {w.ticket for w, _why in result.refused}
         self.waiters = [w for w in self.waiters if w.ticket not in done]
 
     @property

@@ -96,7 +96,7 @@ class BookMachine(RuleBasedStateMachine):
         self.vendor: dict[str, Any] = {}
         self.look()
         self.book = self.open()
-        self.book.look(self.inventory)
+        self.book.reconcile(self.inventory, [], [])
 
     def open(self) -> Book:
         return Book(

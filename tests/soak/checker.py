@@ -91,10 +91,7 @@ def book_faults(database: sqlite3.Connection) -> list[str]:
     holding = _holding(database)
     times = Counter(slot for _uid, slots in holding.values() for slot in slots)
     faults = [f"{slot} is leased {number} times" for slot, number in times.items() if number > 1]
-    taken = {
-        (slot, lease)
-        for slot, lease in database.execute("SELECT slot, lease FROM taken").fetchall()
-    }
+    taken = set(database.execute("SELECT slot, lease FROM taken").fetchall())
     held = {(slot, lease) for lease, (_uid, slots) in holding.items() for slot in slots}
     if taken != held:
         faults.append(f"taken slots and leases differ: {sorted(taken ^ held)}")

@@ -145,7 +145,7 @@ class Place:
             database.executescript(_AUDIT)
         database.close()
         book = self.book()
-        book.look(lab_gpus())
+        book.reconcile(lab_gpus(), [], [])
         book.store.close()  # a connection must not be carried over a fork(2)
 
     def book(self, fault: Callable[[str], None] = lambda _name: None) -> Book:
