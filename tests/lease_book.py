@@ -76,7 +76,7 @@ class Desk:
         self.settings = GpuSettings(**settings)
         migrate(self.path)
         self.book = self.opened()
-        self.book.look(self.found)
+        self.book.reconcile(self.found, [], [])
 
     @property
     def path(self) -> str:

@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from . import book_rows as rows
 from .allot import Board, pass_queue, refuse_taken
 from .book_apply import apply
-from .book_change import Change
+from .book_change import ADOPTED, Change, adopted
 from .book_frame import FAULT_POINTS, SETTLE_SECONDS
 from .book_looks import Looks
 from .book_view import EngineView, Outcome, Queued, Report, Snapshot
@@ -87,6 +87,13 @@ class Book(Looks):
             if known is not None:
                 return known
             board = change.board
+            if not adopted(change.connection):
+                raise Refused(
+                    "driver",
+                    "the lease book is new and was not compared with the engine's containers yet",
+                    "",
+                    "Try again in a moment; ds01d does it when the engine answers",
+                )
             if not board.ready:
                 raise Refused(
                     "driver",
@@ -125,7 +132,12 @@ class Book(Looks):
             if renewing:
                 raise Refused("lease", f"there is no lease {ticket}", "lease", "Ask for a new one")
             return None
+        if lease.revoked is not None:
+            what = f"lease {ticket} is being ended"
+            raise Refused("lease", what, "lease", "Ask again in a moment")
         if lease.holding:
+            # Whoever granted it may have died before its file was written.
+            change.touched.add(lease.id)
             return Outcome(granted=lease)
         if not renewing:
             raise Refused("lease", f"lease {ticket} has ended", "ticket", "Ask for a new one")
@@ -171,7 +183,7 @@ class Book(Looks):
                     if current is not None:
                         change.put_waiter(replace(current, seen=change.now))
             return Outcome(waiting=waiter)
-        if lease is not None and lease.holding:
+        if lease is not None and lease.holding and lease.revoked is None:
             return Outcome(granted=lease)
         return Outcome(ended=ended) if ended else None
 
@@ -398,6 +410,9 @@ class Book(Looks):
                 waiting=[waiter.ticket for waiter in change.board.waiters if waiter.lease],
             )
             apply(change, actions)
+            if containers is not None:
+                rows.put_meta(change.connection, ADOPTED, "1")
+                change.reload()
         return Report(tuple(actions))
 
     def repair(self) -> None:

@@ -24,6 +24,7 @@ UNSEEN_SECONDS = 90.0
 """A request whose waiter was not seen for so long is dropped: its client is gone for good."""
 
 UNDESCRIBED = "undescribed"
+ADOPTED = "adopted"
 
 
 def load_board(connection: sqlite3.Connection, files: LeaseFiles) -> Board:
@@ -37,8 +38,17 @@ def load_board(connection: sqlite3.Connection, files: LeaseFiles) -> Board:
         tuple(rows.holding(connection)),
         tuple(rows.waiters(connection)),
         (*rows.blocks(connection), *missing),
-        rows.meta(connection, "driver") == READY,
+        rows.meta(connection, "driver") == READY and adopted(connection),
     )
+
+
+def adopted(connection: sqlite3.Connection) -> bool:
+    """Whether the book was compared with the engine's containers since it was made.
+
+    Before that it may be one that was lost and made anew: containers may run with leases that it does
+    not know. Nothing is handed out then, and no lease file is removed, for the files tell whose what is.
+    """
+    return rows.meta(connection, ADOPTED) is not None
 
 
 class Change:
@@ -72,6 +82,10 @@ class Change:
         if self._loaded is None:
             self._loaded = load_board(self.connection, self.files)
         return self._loaded
+
+    def reload(self) -> None:
+        """Read what decisions look at anew."""
+        self._loaded = None
 
     @property
     def driver_reason(self) -> str:

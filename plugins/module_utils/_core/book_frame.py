@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 
 from . import book_rows as rows
-from .book_change import Change, settle
+from .book_change import Change, adopted, settle
 from .book_clock import Anchor, Clock, anchor_from, host_clock, tick
 from .book_log import log_committed
 from .errors import Ds01Error
@@ -107,7 +107,9 @@ class Frame:
             if whole:
                 self.files.sweep()
                 leases = {lease.id: lease for lease in rows.holding(connection)}
-                names |= set(leases) | set(self.files.present())
+                names |= set(leases)
+                if adopted(connection):
+                    names |= set(self.files.present())
             else:
                 found = [rows.lease_by_id(connection, name) for name in names]
                 leases = {lease.id: lease for lease in found if lease and lease.holding}
@@ -137,6 +139,9 @@ class Frame:
 
         :raises Ds01Error: always; it says so.
         """
+        for lease, _error in failed:
+            # It may be there although its writer failed: the directory could not be flushed.
+            self._drop_file(lease.id)
         with self.store.transaction() as connection:
             now = self._now(connection)
             change = Change(connection, now, self.files, self.source, self.settings)

@@ -29,7 +29,8 @@ PREFIX = "ds01-"
 SUFFIX = ".json"
 # Annotations of a spec came with 0.6.0 of the format; engines from Docker 26 read it.
 LEAST_VERSION = (0, 6, 0)
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+# As CDI wants the name of a device (ValidateDeviceName in its pkg/parser), less the colon.
+_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?\Z")
 _LISTS = ("env", "deviceNodes", "netDevices", "hooks", "mounts", "additionalGids")
 
 VendorSpec = Callable[[], "Mapping[str, Any] | None"]
@@ -100,7 +101,7 @@ class LeaseFiles:
         """
         try:
             os.unlink(self.path(lease_id))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return True
 

@@ -112,10 +112,12 @@ class Store:
             found.close()
             found = None
         if found is None:
+            # Before it is opened: one that is put aside in between is then opened anew.
+            identity = _identity(self.path)
             with _told(self.path):
                 found = _connect(self.path)
             self._local.connection, self._local.pid = found, os.getpid()
-            self._local.file = _identity(self.path)
+            self._local.file = identity
         return found
 
     def _file(self) -> tuple[int, int] | None:
