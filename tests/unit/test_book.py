@@ -435,3 +435,20 @@ def test_only_its_owner_renews_a_lease(desk: Desk) -> None:
     lease = desk.granted(desk.book.request(Ask(), ALICE).granted)
     with pytest.raises(Refused, match="somebody else's"):
         desk.book.request(Ask(), BOB, lease=lease.id)
+
+
+def test_the_same_refusal_in_a_loop_is_one_event(desk: Desk) -> None:
+    for _again in range(5):
+        with pytest.raises(Refused):
+            desk.book.request(Ask(2), ALICE)
+    with pytest.raises(Refused):
+        desk.book.request(Ask(3), ALICE)
+    assert len(desk.events("gpu.refused")) == 2
+
+
+def test_a_drain_is_lifted_while_its_gpu_is_lost(desk: Desk) -> None:
+    desk.book.drain("0", "fan", "dana")
+    rest = inventory(reading([gpu(1), gpu(2, THREE), gpu(3, SEVEN)]))
+    assert "gpu_lost" in desk.book.look(rest)
+    assert desk.book.undrain("GPU-00000000", "dana")
+    assert not any(block.why == "drained" for block in desk.book.snapshot().blocks)

@@ -14,23 +14,21 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from . import book_rows as rows
 from .allot import Board, pass_queue, refuse_taken
-from .book_apply import apply
-from .book_change import ADOPTED, Change, adopted
+from .book_change import Change, adopted
 from .book_frame import FAULT_POINTS, SETTLE_SECONDS
-from .book_looks import Looks
+from .book_slots import Slots
 from .book_view import EngineView, Outcome, Queued, Report, Snapshot
 from .errors import Ds01Error
 from .events import Event, EventError, append
-from .gpu_request import check, named_slots, use_of, well_formed
-from .gpus import Inventory
+from .gpu_request import check, use_of, well_formed
 from .lease_files import sound_id
-from .leases import BOUND, FREE, HELD, RESERVED, Allowance, Ask, Block, Lease, Refused, Waiter
-from .reconcile import SeenContainer, SeenProcess, plan
+from .leases import BOUND, FREE, HELD, RESERVED, Allowance, Ask, Lease, Refused, Waiter
 
 __all__ = [
     "FAULT_POINTS",
@@ -43,12 +41,21 @@ __all__ = [
     "Snapshot",
 ]
 
+REFUSAL_SECONDS = 60.0
+"""The same refusal of the same user is an event once in so long."""
+REFUSALS_KEPT = 1000
 
-class Book(Looks):
+
+class Book(Slots):
     """The lease book of this host. Whoever opens the store decides; the daemon has no private truth.
 
     Parameters are those of :class:`.book_frame.Frame`.
     """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # When this process told a refusal last, so that asking in a loop does not fill the log.
+        self._refused: dict[tuple[int, str, Ask], float] = {}
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -159,6 +166,13 @@ class Book(Looks):
         )
 
     def _tell_refusal(self, refusal: Refused, ask: Ask, allowance: Allowance) -> None:
+        key = (allowance.uid, refusal.rule, ask)
+        now = time.monotonic()
+        if now - self._refused.get(key, -REFUSAL_SECONDS) < REFUSAL_SECONDS:
+            return
+        if len(self._refused) >= REFUSALS_KEPT:
+            self._refused.clear()
+        self._refused[key] = now
         details = {"ask": asdict(ask), **refusal.as_dict()}
         event = Event("gpu.refused", self.source, user=allowance.user, details=details)
         # The refusal stands whether or not it can be recorded.
@@ -330,97 +344,3 @@ class Book(Looks):
         key = (lease.id, lease.revoked)
         since = self.file_gone.setdefault(key, self.now())
         return self.now() - since >= self.settle_seconds
-
-    # --- slots ------------------------------------------------------------------------------------
-
-    def drain(self, slot: str, message: str, by: str) -> bool:
-        """Hand out a slot no more; leases on it stay.
-
-        :param slot: UUID or index.
-        :returns: whether anything changed.
-        :raises Refused: there is no such slot.
-        """
-        with self._change() as change:
-            uuid = named_slots(Ask(devices=(slot,)), change.board.slots)[0].uuid
-            for block in rows.blocks(change.connection):
-                if (block.slot, block.why, block.text) == (uuid, "drained", message):
-                    return False
-            change.put_block(Block(uuid, "drained", message, by, change.now))
-            change.event("gpu.drained", None, slot=uuid, message=message, by=by)
-        return True
-
-    def undrain(self, slot: str, by: str) -> bool:
-        """Hand out a drained slot again.
-
-        :returns: whether anything changed.
-        :raises Refused: there is no such slot.
-        """
-        with self._change() as change:
-            uuid = named_slots(Ask(devices=(slot,)), change.board.slots)[0].uuid
-            for block in rows.blocks(change.connection):
-                if (block.slot, block.why) == (uuid, "drained"):
-                    change.drop_block(block)
-                    change.event("gpu.undrained", None, slot=uuid, by=by)
-                    return True
-        return False
-
-    def look(self, inventory: Inventory) -> list[str]:
-        """Record what NVML says: slots, their health, the driver's state.
-
-        :returns: kinds of what changed.
-        """
-        with self._change() as change:
-            return change.look(inventory)
-
-    def reconcile(
-        self,
-        inventory: Inventory,
-        containers: Sequence[SeenContainer] | None,
-        processes: Sequence[SeenProcess],
-        *,
-        looked: float | None = None,
-        engine_since: float | None = None,
-        start_failed: Sequence[str] = (),
-        starting: Sequence[str] = (),
-        watchers: Sequence[str] = (),
-    ) -> Report:
-        """Compare the book with NVML and the engine, and mend it.
-
-        :param containers: all containers, or None while the engine does not answer.
-        :param looked: the book's time (:meth:`now`) before they were listed.
-        :param engine_since: as :func:`.reconcile.plan`, like what follows.
-        """
-        with self._change(whole=True) as change:
-            change.look(inventory)
-            actions = plan(
-                rows.every_lease(change.connection),
-                change.board.slots,
-                rows.blocks(change.connection),
-                inventory,
-                containers,
-                processes,
-                change.now,
-                self.clock().wall,
-                looked=looked,
-                files=self.files.read(),
-                engine_since=engine_since,
-                start_failed=start_failed,
-                starting=starting,
-                watchers=watchers,
-                waiting=[waiter.ticket for waiter in change.board.waiters if waiter.lease],
-            )
-            apply(change, actions)
-            if containers is not None:
-                rows.put_meta(change.connection, ADOPTED, "1")
-                change.reload()
-        return Report(tuple(actions))
-
-    def repair(self) -> None:
-        """Make the lease files what the book says, and log what is committed."""
-        with self._change(whole=True):
-            pass
-
-    def settle(self) -> None:
-        """Let times that have come count: reservations, holds, waits; serve the queue."""
-        with self._change():
-            pass
