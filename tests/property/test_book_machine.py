@@ -296,10 +296,31 @@ class BookMachine(RuleBasedStateMachine):
     def reconcile(self) -> None:
         self.freely = True
         self.do(lambda: self.book.reconcile(self.inventory, self.containers(), self.processes()))
+        shown = self.book.snapshot(eta=False)
+        sound = {slot.uuid for slot in shown.slots if slot.health == OK}
+        for lease in shown.leases:
+            if lease.holding and shown.driver == "ready":
+                assert lease.stale == (not set(lease.slots) <= sound)
+
+    @rule(number=INDICES)
+    def a_hold_passes_while_a_start_is_not_known(self, number: int) -> None:
+        """The book believes the container stopped; only the engine can tell that it runs again."""
+        box = self.pick(number, "running")
+        if box is None:
+            return
+        box.state, box.slots, box.finished = "exited", (), self.wall
+        self.do(lambda: self.book.container_stopped(box.lease, box.name))
+        self.start_box(box, told=False)
+        self.freely = True
+        for _turn in range(3):
+            self.boottime, self.wall = self.boottime + 901.0, self.wall + 901.0
+            self.time += 901.0
+            self.do(self.book.settle)
+            self.do(lambda: self.book.finish(self))
 
     @rule(number=INDICES, out=st.booleans())
     def drain(self, number: int, out: bool) -> None:
-        slots = list(self.known.values())
+        slots = list(self.inventory.slots) or list(self.known.values())
         uuid = slots[number % len(slots)].uuid
         with suppress(Refused):
             if out:
