@@ -173,7 +173,9 @@ class Helper:
         try:
             yield outcome["daemon"]
         finally:
-            outcome["loop"].call_soon_threadsafe(outcome["daemon"].stop)
+            # One that ended by itself has closed its loop.
+            with suppress(RuntimeError):
+                outcome["loop"].call_soon_threadsafe(outcome["daemon"].stop)
             thread.join(30)
             assert not thread.is_alive()
             assert outcome["status"] == self.expected_status
