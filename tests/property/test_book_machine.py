@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,11 @@ class BookMachine(RuleBasedStateMachine):
         found = [box for box in self.boxes.values() if state in ("", box.state)]
         return found[number % len(found)] if found else None
 
+    def ticket(self) -> str:
+        """Names that are the same when the steps are played again."""
+        self.number += 1
+        return f"t{self.number:05d}"
+
     def leases(self) -> list[Lease]:
         return list(self.book.snapshot(eta=False).leases)
 
@@ -191,14 +197,16 @@ class BookMachine(RuleBasedStateMachine):
     @rule(who=WHO, ask=ASKS, queue=st.booleans())
     def request(self, who: int, ask: Ask, queue: bool) -> None:
         with suppress(Refused):
-            self.do(lambda: self.book.request(ask, USERS[who], queue=queue))
+            self.do(partial(self.book.request, ask, USERS[who], queue=queue, ticket=self.ticket()))
 
     @rule(whos=st.lists(WHO, min_size=1, max_size=4))
     def run_some(self, whos: list[int]) -> None:
         """The common case, so that most other steps find something to happen to."""
         for who in whos:
             with suppress(Refused):
-                outcome = self.do(lambda who=who: self.book.request(Ask(), USERS[who]))
+                outcome = self.do(
+                    partial(self.book.request, Ask(), USERS[who], ticket=self.ticket())
+                )
                 if outcome and outcome.granted:
                     self.make_box(outcome.granted, starts=True)
 
@@ -208,7 +216,11 @@ class BookMachine(RuleBasedStateMachine):
         slot = slots[number % len(slots)]
         before = self.book.snapshot(eta=False)
         with suppress(Refused):
-            outcome = self.do(lambda: self.book.request(Ask(devices=(slot.uuid,)), USERS[who]))
+            outcome = self.do(
+                partial(
+                    self.book.request, Ask(devices=(slot.uuid,)), USERS[who], ticket=self.ticket()
+                )
+            )
             if isinstance(outcome, Outcome) and outcome.granted:
                 assert outcome.granted.slots == (slot.uuid,)
                 assert slot.uuid not in held(before)
