@@ -35,7 +35,7 @@ LEASES = "lease book"
 LIFECYCLE = "lifecycle timers"
 DISK = "disk quota"
 # What a key's enforcement is waiting for is said wherever the key is shown.
-NOT_YET = frozenset({ADMISSION, LEASES, LIFECYCLE, DISK})
+NOT_YET = frozenset({ADMISSION, LIFECYCLE, DISK})
 
 LEVELS = {
     "container": "one container",
