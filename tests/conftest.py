@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import settings
 
 # A loaded machine is slow, which says nothing about the code: timings are benchmarks, not tests.
 settings.register_profile("house", deadline=None, print_blob=True)
 settings.load_profile("house")
+
+# A shell that starts this in the background has interrupts ignored, and programs under test would
+# inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)

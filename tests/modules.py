@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
 COLLECTIONS = Path(__file__).parents[1] / ".cache" / "collections"
@@ -40,6 +41,8 @@ def run(name: str, params: Mapping[str, Any], check: bool = False) -> dict[str, 
     output = io.StringIO()
     arguments = {**params, "_ansible_check_mode": check, "_ansible_diff": True}
     status: object = None
+    # A module is a process of its own; here the one before has left its warnings.
+    warnings._global_warnings.clear()
     with patch_module_args(arguments), redirect_stdout(output):
         try:
             module.main()

@@ -129,6 +129,9 @@ class GpuLab:
             "systemctl start ds01d.socket ds01d.service docker.service"
         )
         self.containers_gone()
+        for row in self.asked("gpu", "status")["slots"]:
+            if row["state"] == "drained":
+                self.ds01("gpu", "undrain", row["slot"])
         for row in self.leases():
             if row["state"] != "ended":
                 self.ds01("gpu", "release", row["id"], check=False)

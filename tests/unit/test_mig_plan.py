@@ -47,9 +47,9 @@ def planned(
     layout: Mapping[Any, str],
     gpus: Sequence[Gpu] = (WHOLE, OLD, THIRDS),
     users: Mapping[str, Sequence[str]] | None = None,
-    profiles: Mapping[str, Sequence[str]] = PROFILES,
+    profiles: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
-    wanted, problems = mig.resolve(profiles, layout, gpus)
+    wanted, problems = mig.resolve(PROFILES if profiles is None else profiles, layout, gpus)
     plan = mig.plan(gpus, wanted, users or {})
     return replace(plan, problems=(*problems, *plan.problems))
 

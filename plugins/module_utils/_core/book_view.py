@@ -23,7 +23,6 @@ class EngineView(Protocol):
 
         :raises Ds01Error: the engine does not answer.
         """
-        ...
 
 
 @dataclass(frozen=True)
