@@ -36,6 +36,13 @@ options:
     description: Kind of the vendor's CDI devices.
     type: str
     default: nvidia.com/gpu
+  watchers:
+    description:
+      - Names of containers that may have GPUs open without using them, such as an exporter of metrics.
+      - Their GPUs are handed out. What such a container runs on a GPU makes it busy all the same.
+    type: list
+    elements: str
+    default: []
   path:
     description: The file.
     type: path
@@ -73,6 +80,7 @@ settings:
     reconcile_seconds: 60
     admin_group: ds01-admins
     vendor_kind: nvidia.com/gpu
+    watchers: [dcgm-exporter]
 """
 
 import json
@@ -86,7 +94,14 @@ from ..module_utils._core.engine_config import MARKER
 from ..module_utils._core.errors import Ds01Error
 from ..module_utils._core.gpu_settings import SCHEMA, settings_from
 
-KEYS = ("placement", "reservation_seconds", "reconcile_seconds", "admin_group", "vendor_kind")
+KEYS = (
+    "placement",
+    "reservation_seconds",
+    "reconcile_seconds",
+    "admin_group",
+    "vendor_kind",
+    "watchers",
+)
 
 
 def lay(module: AnsibleModule) -> dict[str, Any]:
@@ -125,6 +140,7 @@ def main() -> None:
             "reconcile_seconds": {"type": "int", "default": 60},
             "admin_group": {"type": "str", "default": ""},
             "vendor_kind": {"type": "str", "default": "nvidia.com/gpu"},
+            "watchers": {"type": "list", "elements": "str", "default": []},
             "path": {"type": "path", "default": "/etc/ds01/gpu.json"},
         },
         supports_check_mode=True,

@@ -452,3 +452,17 @@ def test_a_drain_is_lifted_while_its_gpu_is_lost(desk: Desk) -> None:
     assert "gpu_lost" in desk.book.look(rest)
     assert desk.book.undrain("GPU-00000000", "dana")
     assert not any(block.why == "drained" for block in desk.book.snapshot().blocks)
+
+
+@pytest.mark.parametrize(("watchers", "handed_out"), [((), False), (("exporter",), True)])
+def test_a_container_that_only_watches_keeps_no_gpu_from_being_handed_out(
+    tmp_path: Path, watchers: tuple[str, ...], handed_out: bool
+) -> None:
+    desk = Desk(tmp_path, watchers=watchers)
+    exporter = SeenContainer("e" * 64, "exporter", "running", gpus=("all",))
+    desk.book.reconcile(desk.found, [exporter], [])
+    foreign = [block for block in desk.book.snapshot().blocks if block.why == "foreign"]
+    assert len(foreign) == (0 if handed_out else 12)
+    process = SeenProcess(7, "GPU-00000000", 0, "root", "dcgm", exporter.id)
+    desk.book.reconcile(desk.found, [exporter], [process])
+    assert "GPU-00000000" in {block.slot for block in desk.book.snapshot().blocks}

@@ -74,7 +74,6 @@ class Slots(Looks):
         engine_since: float | None = None,
         start_failed: Sequence[str] = (),
         starting: Sequence[str] = (),
-        watchers: Sequence[str] = (),
     ) -> Report:
         """Compare the book with NVML and the engine, and mend it.
 
@@ -98,7 +97,7 @@ class Slots(Looks):
                 engine_since=engine_since,
                 start_failed=start_failed,
                 starting=starting,
-                watchers=watchers,
+                watchers=self.settings.watchers,
                 waiting=[waiter.ticket for waiter in change.board.waiters if waiter.lease],
             )
             apply(change, actions)

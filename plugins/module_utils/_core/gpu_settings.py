@@ -28,6 +28,8 @@ class GpuSettings:
     :param reconcile_seconds: how often the book is compared with the engine and NVML at least.
     :param admin_group: Unix group whose members act for everybody; empty: root alone.
     :param vendor_kind: kind of the CDI devices that the leases' edits are taken from.
+    :param watchers: names of containers that may have GPUs open without using them, such as an
+        exporter of metrics: their GPUs are handed out. What they run on a GPU counts all the same.
     """
 
     placement: str = SPREAD
@@ -35,6 +37,7 @@ class GpuSettings:
     reconcile_seconds: float = 60.0
     admin_group: str = ""
     vendor_kind: str = "nvidia.com/gpu"
+    watchers: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For the file."""
@@ -61,7 +64,10 @@ def settings_from(data: Any, where: str = GPU_SETTINGS_PATH) -> GpuSettings:
     for key in ("admin_group", "vendor_kind"):
         if not isinstance(values.get(key, ""), str):
             raise Ds01Error(f"{key} is no text", where, REMEDY)
-    return GpuSettings(**values)
+    watchers = values.get("watchers", ())
+    if not isinstance(watchers, (list, tuple)) or not all(isinstance(w, str) for w in watchers):
+        raise Ds01Error("watchers is no list of container names", where, REMEDY)
+    return GpuSettings(**{**values, "watchers": tuple(watchers)})
 
 
 def read_settings(path: str = GPU_SETTINGS_PATH) -> GpuSettings:
