@@ -14,6 +14,7 @@ from ._core.book import Book, Outcome, Snapshot
 from ._core.errors import Ds01Error
 from ._core.gpu_request import named_slots, well_formed
 from ._core.leases import ANY, Allowance, Ask, Lease, Refused
+from ._core.lookout import Lookout
 from ._core.sightings import RENEW, START, Action
 
 NAME_MAX = 64
@@ -36,7 +37,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     :raises Ds01Error: it cannot be done; nothing was changed then.
     """
     _refuse_strange(params)
-    engine = shell.Engine(params["engine_socket"])
+    engine = shell.engine(params["engine_socket"])
     with shell.opened(params, "ds01_gpu_alloc", trial=check_mode) as book:
         if params["state"] == "allocated":
             _reconcile(book, engine)
@@ -73,9 +74,7 @@ def _refuse_strange(params: Mapping[str, Any]) -> None:
 # --- leasing --------------------------------------------------------------------------------------
 
 
-def allocate(
-    book: Book, params: Mapping[str, Any], engine: shell.Engine, trial: bool
-) -> dict[str, Any]:
+def allocate(book: Book, params: Mapping[str, Any], engine: Lookout, trial: bool) -> dict[str, Any]:
     """Lease slots, or find the lease that a former run made for the same."""
     ask = well_formed(_ask(params))
     account = shell.account_of(params["user"])
@@ -98,7 +97,7 @@ def allocate(
     return _answer(book, outcome, changed=True)
 
 
-def _reconcile(book: Book, engine: shell.Engine) -> list[Action]:
+def _reconcile(book: Book, engine: Lookout) -> list[Action]:
     """Compare the book with the engine and NVML, and finish what is under way or was broken off.
 
     With the daemon down nobody else does. A book that was lost and made anew knows only after this
@@ -187,7 +186,7 @@ def _refuse_another(lease: Lease, ask: Ask, book: Snapshot) -> None:
         )
 
 
-def _wait(book: Book, ticket: str, seconds: int, engine: shell.Engine) -> Outcome:
+def _wait(book: Book, ticket: str, seconds: int, engine: Lookout) -> Outcome:
     """Wait in the queue. With the daemon down nobody else moves it, so it is moved here.
 
     :raises Refused: the request ended, or nothing came free in time; it is out of the queue then.
@@ -231,9 +230,7 @@ def _answer(book: Book, outcome: Outcome, changed: bool) -> dict[str, Any]:
 # --- ending ---------------------------------------------------------------------------------------
 
 
-def release(
-    book: Book, params: Mapping[str, Any], engine: shell.Engine, trial: bool
-) -> dict[str, Any]:
+def release(book: Book, params: Mapping[str, Any], engine: Lookout, trial: bool) -> dict[str, Any]:
     """End a lease, or take a request out of the queue. What is not there has ended."""
     snapshot = book.snapshot(eta=False)
     lease = _find(snapshot, params)
@@ -286,17 +283,13 @@ def _give_up(book: Book, snapshot: Snapshot, params: Mapping[str, Any]) -> bool:
 # --- slots and the whole --------------------------------------------------------------------------
 
 
-def drain(
-    book: Book, params: Mapping[str, Any], engine: shell.Engine, trial: bool
-) -> dict[str, Any]:
+def drain(book: Book, params: Mapping[str, Any], engine: Lookout, trial: bool) -> dict[str, Any]:
     """Hand out a slot no more."""
     changed = book.drain(params["slot"], params["reason"], shell.who())
     return {"changed": changed, "slot": _slot(book, params)}
 
 
-def undrain(
-    book: Book, params: Mapping[str, Any], engine: shell.Engine, trial: bool
-) -> dict[str, Any]:
+def undrain(book: Book, params: Mapping[str, Any], engine: Lookout, trial: bool) -> dict[str, Any]:
     """Hand a slot out again."""
     changed = book.undrain(params["slot"], shell.who())
     return {"changed": changed, "slot": _slot(book, params)}
@@ -310,7 +303,7 @@ def _slot(book: Book, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reconcile(
-    book: Book, params: Mapping[str, Any], engine: shell.Engine, trial: bool
+    book: Book, params: Mapping[str, Any], engine: Lookout, trial: bool
 ) -> dict[str, Any]:
     """Make book, engine and GPUs agree.
 

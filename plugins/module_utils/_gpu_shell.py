@@ -25,7 +25,8 @@ from ._core.gpu_settings import GPU_SETTINGS_PATH, read_settings
 from ._core.gpus import OK, READY, Inventory, Slot, inventory, settled
 from ._core.lease_files import DIRECTORY, LeaseFiles, device_name
 from ._core.leases import Allowance, Lease, Waiter, allowance
-from ._core.sightings import Action, SeenContainer, SeenProcess
+from ._core.lookout import Lookout
+from ._core.sightings import Action
 from ._core.store import STATE_PATH, Store, open_store
 from ._host import accounts, nvml
 from ._host.cdi_spec import DIRECTORIES, VendorSpec
@@ -153,58 +154,12 @@ def inventory_now() -> Inventory:
         ) from error
 
 
-class Engine:
-    """The engine as the book asks it (:class:`._core.book.EngineView`), and the host's processes.
+def engine(socket: str | None = None) -> Lookout:
+    """The engine as the book asks it, and the host's processes.
 
     :param socket: the engine's; the usual one if not given.
     """
-
-    def __init__(self, socket: str | None = None) -> None:
-        self._engine = GpuEngine(socket)
-        self._processes = Processes()
-
-    def containers(self) -> list[SeenContainer]:
-        """All containers.
-
-        :raises Ds01Error: the engine does not answer.
-        """
-        with _told():
-            return [SeenContainer(**row) for row in self._engine.containers()]
-
-    def containers_of(self, lease_id: str) -> list[SeenContainer]:
-        """The containers that name a lease, each asked for by itself.
-
-        :raises Ds01Error: the engine does not answer.
-        """
-        with _told():
-            return [SeenContainer(**row) for row in self._engine.containers_of(lease_id)]
-
-    def processes(self, found: Inventory) -> list[SeenProcess]:
-        """What the host knows of the processes that NVML sees; ended ones are left out."""
-        seen = []
-        for on_gpu in found.processes:
-            process = self._processes.look(on_gpu.pid)
-            if process is not None:
-                seen.append(
-                    SeenProcess(
-                        on_gpu.pid,
-                        on_gpu.slot,
-                        process.uid,
-                        process.user,
-                        process.command,
-                        process.container_id,
-                        process.started,
-                    )
-                )
-        return seen
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except EngineError as error:
-        raise Ds01Error(error.what, error.where, error.remedy) from error
+    return Lookout(GpuEngine(socket), Processes(), EngineError)
 
 
 def who() -> str:

@@ -122,13 +122,14 @@ class GpuLab:
 
     def clear(self) -> None:
         """All containers gone, all leases given back, all slots in their first state."""
-        self.lab.run(
-            f"cmp -s {MACHINE} {MACHINE_SAVED} || cp {MACHINE_SAVED} {MACHINE}.new && "
-            f"mv -f {MACHINE}.new {MACHINE} 2> /dev/null; "
-            f"cmp -s {CDI_SAVED} /etc/cdi/nvidia.yaml || cp {CDI_SAVED} /etc/cdi/nvidia.yaml; "
-            "systemctl start ds01d.socket ds01d.service docker.service"
-        )
+        self.lab.run("systemctl start ds01d.socket ds01d.service docker.service")
         self.containers_gone()
+        restore = (
+            f"cmp -s {MACHINE} {MACHINE_SAVED} && cmp -s /etc/cdi/nvidia.yaml {CDI_SAVED} || "
+            f"{{ cp {MACHINE_SAVED} {MACHINE}.new && mv {MACHINE}.new {MACHINE} && "
+            f"cp {CDI_SAVED} /etc/cdi/nvidia.yaml && ds01 gpu reconcile; }}"
+        )
+        self.lab.run(restore)
         for row in self.asked("gpu", "status")["slots"]:
             if row["state"] == "drained":
                 self.ds01("gpu", "undrain", row["slot"])

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 
 import pytest
-from gpu_lab import CDI_SAVED, LABEL, NODES, GpuLab
+from gpu_lab import LABEL, NODES, GpuLab
 from labhost.guest import Lab
 
 NO_SUCH_DEVICE = "No such device or address"  # The device filter let it through; no GPU answers.
@@ -188,7 +188,24 @@ def test_gpus_are_split_anew_only_when_nobody_has_them_and_old_leases_say_so(gpu
     assert start.rc and "unresolvable" in start.stderr
     why = gpus.ds01("why", "mig", as_user="alice", check=False).stdout
     assert "gone" in why or "stale" in why, why
-    gpus.lab.run(f"cp {CDI_SAVED} /etc/cdi/nvidia.yaml")
+
+
+def test_a_gpu_that_is_split_anew_is_described_and_leased_anew(gpus: GpuLab) -> None:
+    """By the modules that the role runs."""
+    lease = gpus.lease("alice", "--device", "3:6")["id"]
+    gpus.ds01("gpu", "release", as_user="alice")
+    gpus.until("ended", lambda: gpus.state_of(lease) in ("", "ended"))
+    layout = {"profiles": {"halves": ["3g.20gb", "3g.20gb"]}, "layout": {"3": "halves"}}
+    done = gpus.engine.module("ds01_mig_layout", **layout)
+    assert done["changed"] is True, done
+    assert gpus.engine.module("ds01_mig_layout", **layout)["changed"] is False
+    command = ["/usr/local/sbin/ds01-lab-cdi", "cdi", "generate"]
+    assert gpus.engine.module("ds01_gpu_cdi", command=command)["changed"] is True
+    rows = [row for row in gpus.asked("gpu", "status")["slots"] if row["slot"].startswith("3")]
+    assert [row["profile"] for row in rows] == ["3g.20gb", "3g.20gb"]
+    new = gpus.lease("alice", "--profile", "3g.20gb")
+    gpus.run("alice", "half", new["id"])
+    assert gpus.opened("half") == only(3)
 
 
 def test_every_lease_change_is_an_event(gpus: GpuLab) -> None:

@@ -10,25 +10,43 @@ is on the disk when it returns (``synchronous=FULL``).
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .errors import Ds01Error
+from .store_faults import (
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreMissing,
+    StoreVersion,
+    corrupt,
+    other_version,
+    told,
+)
+from .store_lock import LOCK_SECONDS, identity, take_lock
+
+__all__ = [
+    "STATE_PATH",
+    "VERSION",
+    "Store",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFull",
+    "StoreMissing",
+    "StoreVersion",
+    "check",
+    "migrate",
+    "move_aside",
+    "open_store",
+    "version_of",
+]
 
 STATE_PATH = "/var/lib/ds01/state.db"
 VERSION = 1
 APPLICATION_ID = 0x44533031  # "DS01", shown by file(1)
-LOCK_SECONDS = 20.0
-_LOCK_POLL_SECONDS = 0.001
-# SQLITE_CORRUPT and SQLITE_NOTADB (https://sqlite.org/rescode.html) by their words: Python 3.10 does
-# not give the codes.
-_DAMAGE = ("malformed", "not a database")
 
 _SCHEMA = """
 CREATE TABLE meta (
@@ -61,29 +79,7 @@ CREATE TABLE ended (
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT;
 """
-
-
 _carried_over: list[sqlite3.Connection] = []
-
-
-class StoreError(Ds01Error):
-    """The store cannot be used."""
-
-
-class StoreMissing(StoreError):
-    """There is no store."""
-
-
-class StoreVersion(StoreError):
-    """The store is of another version."""
-
-
-class StoreCorrupt(StoreError):
-    """The store is damaged."""
-
-
-class StoreFull(StoreError):
-    """The store could not be written; nothing was changed."""
 
 
 class Store:
@@ -107,17 +103,17 @@ class Store:
             # Opened before a fork: SQLite forbids even to close it here.
             _carried_over.append(found)
             found = None
-        if found is not None and not found.in_transaction and _identity(self.path) != self._file():
+        if found is not None and not found.in_transaction and identity(self.path) != self._file():
             # The store was put aside and made anew; what is written to the old one counts nothing.
             found.close()
             found = None
         if found is None:
             # Before it is opened: one that is put aside in between is then opened anew.
-            identity = _identity(self.path)
-            with _told(self.path):
+            opened = identity(self.path)
+            with told(self.path):
                 found = _connect(self.path)
             self._local.connection, self._local.pid = found, os.getpid()
-            self._local.file = identity
+            self._local.file = opened
         return found
 
     def _file(self) -> tuple[int, int] | None:
@@ -140,7 +136,7 @@ class Store:
         if getattr(self._local, "held", 0) == os.getpid():
             yield
             return
-        descriptor = _lock(self.lock_path)
+        descriptor = take_lock(self.lock_path)
         self._local.held = os.getpid()
         try:
             yield
@@ -156,7 +152,7 @@ class Store:
         """
         with self.locked():
             connection = self.connection()
-            with _told(self.path):
+            with told(self.path):
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
@@ -172,20 +168,12 @@ class Store:
         if connection.in_transaction:
             yield connection
             return
-        with _told(self.path):
+        with told(self.path):
             connection.execute("BEGIN")
             try:
                 yield connection
             finally:
                 _roll_back(connection)
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -212,7 +200,7 @@ def version_of(path: str = STATE_PATH) -> int | None:
     """
     if not os.path.exists(path):
         return None
-    with _told(path):
+    with told(path):
         connection = sqlite3.connect(
             f"file:{_quoted(path)}?mode=rw", uri=True, isolation_level=None
         )
@@ -234,7 +222,7 @@ def migrate(path: str = STATE_PATH) -> bool:
         if found == VERSION:
             return False
         if found is not None:
-            raise _other_version(found, path)
+            raise other_version(found, VERSION, path)
         _create(path)
         return True
 
@@ -249,7 +237,7 @@ def check(path: str = STATE_PATH) -> None:
         with store.reading() as connection:
             row = connection.execute("PRAGMA quick_check(1)").fetchone()
             if row[0] != "ok":
-                raise _corrupt(path, str(row[0]))
+                raise corrupt(path, str(row[0]))
     finally:
         store.close()
 
@@ -275,7 +263,7 @@ def _create(path: str) -> None:
     for part in ("", "-journal", "-wal", "-shm"):
         if os.path.exists(work + part):
             os.unlink(work + part)
-    with _told(path):
+    with told(path):
         os.close(os.open(work, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(work, isolation_level=None)
         try:
@@ -315,7 +303,7 @@ def _connect(path: str) -> sqlite3.Connection:
     try:
         found = _version(connection, path)
         if found != VERSION:
-            raise _other_version(found, path)
+            raise other_version(found, VERSION, path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -328,97 +316,9 @@ def _connect(path: str) -> sqlite3.Connection:
 def _version(connection: sqlite3.Connection, path: str) -> int:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
-        raise _corrupt(path, "the file is no ds01 store")
+        raise corrupt(path, "the file is no ds01 store")
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _other_version(found: int, path: str) -> StoreVersion:
-    return StoreVersion(
-        f"the state store is of version {found}, this program reads {VERSION}",
-        path,
-        "Run site.yml with the newest version of the collection",
-    )
-
-
-def _corrupt(path: str, reason: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"the state store is damaged ({reason})",
-        path,
-        "Restart ds01d.service: it puts the file aside and builds the store anew",
-    )
 
 
 def _quoted(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-@contextmanager
-def _told(path: str) -> Iterator[None]:
-    """SQLite's errors in our words."""
-    try:
-        yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError):
-        raise  # a fault of the program, not of the file
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            what = "the state store is busy"
-            raise StoreError(what, path, "Try again; see who holds it: fuser -v") from error
-        if "unable to open" in text:
-            raise StoreError("the state store cannot be opened", path, "Run as root") from error
-        if "no such table" in text or "no such column" in text:
-            raise _corrupt(path, text) from error
-        raise _unwritable(path, text) from error
-    except sqlite3.DatabaseError as error:
-        if not any(words in str(error) for words in _DAMAGE):
-            raise
-        raise _corrupt(path, str(error)) from error
-
-
-def _unwritable(path: str, reason: str) -> StoreFull:
-    return StoreFull(
-        f"the state store cannot be written, so nothing was changed ({reason})",
-        path,
-        "Look at the file system's free space (df) and state (dmesg)",
-    )
-
-
-def _lock(path: str) -> int:
-    """An exclusive lock on the lock file, as a descriptor whose closing gives it back."""
-    until = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
-                raise _unwritable(path, os.strerror(error.errno)) from error
-            raise StoreError(
-                f"the lock file cannot be opened: {error.strerror}", path, "Run as root"
-            ) from error
-        if _take(descriptor, until) and _same_file(descriptor, path):
-            return descriptor
-        os.close(descriptor)
-        if time.monotonic() >= until:
-            raise StoreError(
-                f"another process has kept the store for {LOCK_SECONDS:.0f} s",
-                path,
-                "See which one with fuser -v; a restart of ds01d.service is safe at any time",
-            )
-
-
-def _take(descriptor: int, until: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_LOCK_POLL_SECONDS)
-        else:
-            return True
-
-
-def _same_file(descriptor: int, path: str) -> bool:
-    """Whether the path still names the locked file: somebody may have removed it."""
-    mine = os.fstat(descriptor)
-    return _identity(path) == (mine.st_dev, mine.st_ino)

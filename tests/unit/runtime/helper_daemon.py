@@ -88,9 +88,7 @@ class FakeWorld:
             raise Ds01Error("the engine does not answer", "/run/docker.sock")
         return list(self.seen)
 
-    def processes(
-        self, found: Inventory, containers: Sequence[SeenContainer] | None
-    ) -> Sequence[SeenProcess]:
+    def processes(self, found: Inventory) -> Sequence[SeenProcess]:
         return []
 
     def containers_of(self, lease_id: str) -> Sequence[SeenContainer]:

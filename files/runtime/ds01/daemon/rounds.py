@@ -47,9 +47,7 @@ class World(Protocol):
     def containers(self) -> Sequence[SeenContainer]:
         """All containers."""
 
-    def processes(
-        self, found: Inventory, containers: Sequence[SeenContainer] | None
-    ) -> Sequence[SeenProcess]:
+    def processes(self, found: Inventory) -> Sequence[SeenProcess]:
         """What is known of the processes that NVML sees."""
 
     def containers_of(self, lease_id: str) -> Sequence[SeenContainer]:
@@ -190,7 +188,7 @@ class Rounds:
             self.engine_fault = ""
         except Ds01Error as error:
             self.engine_fault = str(error)
-        processes = self._world.processes(found, containers)
+        processes = self._world.processes(found)
         report = self._book.reconcile(
             found,
             containers,

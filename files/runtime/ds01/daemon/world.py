@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ds01.core.errors import Ds01Error
-from ds01.core.gpus import Inventory
-from ds01.core.sightings import SeenContainer, SeenProcess
+from ds01.core.lookout import Lookout
+from ds01.core.sightings import SeenContainer
 from ds01.daemon.rounds import ContainerEvent
 from ds01.host import nvml
 from ds01.host.engine import EngineError, find_socket
@@ -22,54 +20,24 @@ from ds01.host.procs import Processes
 ACTIONS = ["create", "start", "die", "pause", "unpause", "rename", "destroy"]
 
 
-class HostWorld:
+class HostWorld(Lookout):
     """This host. The engine's socket is found anew where it moved meanwhile."""
 
     def __init__(self) -> None:
-        self._engine = GpuEngine()
-        self._processes = Processes()
+        self._docker = GpuEngine()
+        super().__init__(self._docker, Processes(), EngineError)
 
     def gpus(self) -> Mapping[str, Any]:
         """What NVML says."""
         return nvml.read()
 
-    def containers(self) -> Sequence[SeenContainer]:
+    def containers(self) -> list[SeenContainer]:
         """All containers.
 
         :raises Ds01Error: the engine does not answer.
         """
-        with _told():
-            self._engine.path = find_socket()
-            return [SeenContainer(**row) for row in self._engine.containers()]
-
-    def containers_of(self, lease_id: str) -> Sequence[SeenContainer]:
-        """The containers that name a lease.
-
-        :raises Ds01Error: the engine does not answer.
-        """
-        with _told():
-            return [SeenContainer(**row) for row in self._engine.containers_of(lease_id)]
-
-    def processes(
-        self, found: Inventory, containers: Sequence[SeenContainer] | None
-    ) -> Sequence[SeenProcess]:
-        """What the host knows of the processes that NVML sees; ended ones are left out."""
-        seen = []
-        for on_gpu in found.processes:
-            process = self._processes.look(on_gpu.pid)
-            if process is not None:
-                seen.append(
-                    SeenProcess(
-                        pid=on_gpu.pid,
-                        slot=on_gpu.slot,
-                        uid=process.uid,
-                        user=process.user,
-                        command=process.command,
-                        container_id=process.container_id,
-                        started=process.started,
-                    )
-                )
-        return seen
+        self._docker.path = find_socket()
+        return super().containers()
 
     def engine_since(self) -> float | None:
         """When the engine's process started, seconds of the wall clock."""
@@ -80,8 +48,8 @@ class HostWorld:
 
         :raises Ds01Error: the engine does not start it.
         """
-        with _told():
-            self._engine.start(container)
+        with self.told():
+            self._docker.start(container)
 
     def events(self) -> Iterator[ContainerEvent]:
         """What happens to containers, until the engine ends the stream.
@@ -89,7 +57,7 @@ class HostWorld:
         :raises Ds01Error: the engine does not answer.
         """
         listening = False
-        with _told():
+        with self.told():
             # Each idle minute None comes, as it did when the engine began to listen.
             for found in events(find_socket(), idle=60.0, event=ACTIONS):
                 if found is not None:
@@ -102,12 +70,3 @@ class HostWorld:
 def _container(found: Mapping[str, Any]) -> str:
     actor = found.get("Actor")
     return str(actor.get("ID", "")) if isinstance(actor, dict) else ""
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """The engine's errors in our words."""
-    try:
-        yield
-    except EngineError as error:
-        raise Ds01Error(error.what, error.where, error.remedy) from error
