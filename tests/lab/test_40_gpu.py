@@ -84,6 +84,40 @@ def test_a_mig_device_opens_with_its_own_capability_nodes_alone(gpus: GpuLab) ->
     assert len(inside) == 2
 
 
+RACE = """
+import http.client, json, socket, threading, time
+
+class Engine(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect('/run/docker.sock')
+
+def ask(method, route):
+    engine = Engine('engine')
+    engine.request(method, route)
+    return engine.getresponse().read()
+
+for turn in range(6):
+    ask('POST', '/containers/race/stop?t=0')
+    start = threading.Thread(target=ask, args=('POST', '/containers/race/start'))
+    start.start()
+    time.sleep(0.1 + 0.1 * turn)
+    begun = time.monotonic()
+    state = json.loads(ask('GET', '/containers/race/json'))['State']
+    print(json.dumps([time.monotonic() - begun, state['Running'], start.is_alive()]))
+    start.join()
+"""
+
+
+def test_the_engine_says_nothing_of_a_container_while_its_start_is_under_way(gpus: GpuLab) -> None:
+    """A lease ends only after this answer, so a start that has read its file is not overlooked."""
+    words = ["docker", "run", "-d", "--name", "race", "--label", LABEL, "--network", "none"]
+    gpus.lab.run(shlex.join([*words, "lab/base", "sleep", "3600"]))
+    rows = [json.loads(row) for row in gpus.lab.run(f'python3 -c "{RACE}"').stdout.splitlines()]
+    waited = [running for seconds, running, _under_way in rows if seconds > 0.3]
+    assert waited and all(waited), rows
+
+
 def test_limits_and_other_peoples_leases_are_refused_with_the_reason(gpus: GpuLab) -> None:
     lease = gpus.lease("alice")["id"]
     second = gpus.ds01("gpu", "request", as_user="alice", check=False)
