@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import settings
+
+# What tests share asserts too; it tells as much as a test does.
+pytest.register_assert_rewrite("book_model", "gpu_world")
 
 # A loaded machine is slow, which says nothing about the code: timings are benchmarks, not tests.
 settings.register_profile("house", deadline=None, print_blob=True)
