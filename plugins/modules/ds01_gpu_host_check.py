@@ -143,6 +143,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import _gpu_host_shell as shell
 from ..module_utils._core import gpu_host
 from ..module_utils._core.gpu_host import Needs
+from ..module_utils._engine_shell import refuse
 from ..module_utils._respawn import into_runtime
 
 
@@ -174,11 +175,7 @@ def check(module: AnsibleModule) -> dict[str, Any]:
         "slots": [slot.index for slot in inventory.slots],
     }
     if problems := gpu_host.check(facts, needs):
-        module.fail_json(
-            msg="\n".join(str(problem) for problem in problems),
-            refusals=[problem.as_dict() for problem in problems],
-            **result,
-        )
+        refuse(module, problems, **result)
     return {**result, "ready": not gpu_host.without_gpus(facts), "reason": facts.reason}
 
 

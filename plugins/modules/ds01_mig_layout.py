@@ -127,6 +127,7 @@ from ..module_utils._core import mig
 from ..module_utils._core.errors import Problem
 from ..module_utils._core.mig import Step
 from ..module_utils._core.store import Store
+from ..module_utils._engine_shell import refuse
 from ..module_utils._host import nvml
 from ..module_utils._host.nvml_mig import Mig
 from ..module_utils._respawn import into_runtime
@@ -148,15 +149,6 @@ def report(steps: Sequence[Step]) -> dict[str, Any]:
             "after_header": "MIG layout",
         },
     }
-
-
-def refuse(module: AnsibleModule, problems: Sequence[Problem], done: Sequence[Step]) -> None:
-    """Fail with every reason."""
-    module.fail_json(
-        msg="\n".join(str(problem) for problem in problems),
-        refusals=[problem.as_dict() for problem in problems],
-        **report(done),
-    )
 
 
 def look(
@@ -182,7 +174,7 @@ def split(module: AnsibleModule, splitter: Mig, done: list[Step]) -> None:
     store = shell.the_store()
     plan, problems = look(splitter, module.params, store)
     if problems:
-        refuse(module, problems, done)
+        refuse(module, problems, **report(done))
     for notice in plan.notices:
         module.warn(notice)
     if module.check_mode:
@@ -204,7 +196,7 @@ def carry_out(
         # Somebody may have been granted a slot since all GPUs were checked.
         again, problems = look(splitter, module.params, store, step.uuid)
         if problems:
-            refuse(module, problems, done)
+            refuse(module, problems, **report(done))
         for part in again.steps:
             mig.apply(mig.first_part(part), splitter)
     done.append(step)

@@ -390,3 +390,25 @@ def test_a_container_that_only_watches_keeps_no_gpu_from_being_handed_out(
     process = SeenProcess(7, "GPU-00000000", 0, "root", "dcgm", exporter.id)
     desk.book.reconcile(desk.found, [exporter], [process])
     assert "GPU-00000000" in {block.slot for block in desk.book.snapshot().blocks}
+
+
+def test_with_no_time_to_wait_a_free_gpu_is_had_and_a_taken_one_is_not_waited_for(
+    desk: Desk,
+) -> None:
+    hurried = replace(CAROL, wait=0.0)
+    assert desk.book.request(Ask(2, "full"), hurried).granted
+    outcome = desk.book.request(Ask(1, "full"), replace(DANA, wait=0.0))
+    assert outcome.ended and "gpu_wait_timeout" in outcome.ended["what"]
+
+
+def test_a_container_that_is_renamed_is_shown_by_its_present_name(desk: Desk) -> None:
+    lease = desk.granted(desk.book.request(Ask(), ALICE).granted)
+    desk.book.bind(lease.id, CONTAINER, "before")
+    desk.book.reconcile(desk.found, [replace(running(lease.id), name="after")], [])
+    assert desk.granted(desk.book.lease(lease.id)).container_name == "after"
+
+
+def test_an_old_process_of_a_container_that_the_engine_does_not_know_is_foreign(desk: Desk) -> None:
+    process = SeenProcess(7, "GPU-00000000", 1002, "bob", "train", "f" * 64, desk.hands.wall - 600)
+    desk.book.reconcile(desk.found, [], [process])
+    assert [block.slot for block in desk.book.snapshot().blocks] == ["GPU-00000000"]

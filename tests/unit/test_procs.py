@@ -65,7 +65,24 @@ def test_a_process_that_has_ended_is_none(tmp_path: Path) -> None:
     assert procs.gpu_nodes(1, str(tmp_path)) == ()
 
 
-@pytest.mark.parametrize("name", ["cgroup", "status", "cmdline", "stat"])
+def test_a_process_whose_command_line_cannot_be_read_is_seen_all_the_same(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "4711" / "cmdline").unlink()
+    os.mkfifo(tmp_path / "4711" / "cmdline")  # nobody ever writes: a read that hangs
+    found = Processes(str(tmp_path)).look(4711)
+    assert found is not None
+    assert found.command == "[python]"
+    with open(tmp_path / "4711" / "cmdline", "wb"):
+        pass  # lets the thread that was left behind go
+
+
+@pytest.mark.parametrize("scope", ["app.slice/", ""])
+def test_a_scope_that_a_user_made_is_no_container(scope: str) -> None:
+    users = f"/user.slice/user-1002.slice/user@1002.service/{scope}docker-{'a' * 64}.scope"
+    assert procs.container_of(users) == ""
+
+
+@pytest.mark.parametrize("name", ["cgroup", "status", "stat"])
 def test_a_process_that_ends_while_it_is_looked_at_is_none(tmp_path: Path, name: str) -> None:
     make(tmp_path)
     (tmp_path / "4711" / name).unlink()

@@ -133,13 +133,16 @@ def test_a_process_listed_at_its_part_and_at_the_gpu_counts_once() -> None:
 
 
 def test_a_process_of_a_container_younger_than_the_list_is_judged_next_time() -> None:
-    late = process("GPU-1", container_id="c9")
+    late = process("GPU-1", container_id="c9", started=UNIX - 5)
     foreign = Block("GPU-1", "foreign", "process 1")
     assert run([], [], [late]) == []
     assert run([], [], [late], [foreign]) == []
     # With no list at all the free slot is not handed out, and a leased one is left alone.
     assert kinds(run([], None, [late])) == [do.BLOCK]
     assert run([lease(RESERVED, slots=("GPU-1",))], None, [late]) == []
+    # It has been there for long and is in no list: another engine's.
+    old = process("GPU-1", container_id="c9", started=UNIX - 600)
+    assert kinds(run([], [], [old])) == [do.BLOCK]
 
 
 @pytest.mark.parametrize(

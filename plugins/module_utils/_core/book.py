@@ -337,7 +337,7 @@ class Book(Slots):
         The time of the revocation would not do: whoever revoked it may have been held up, or have
         died, before the file was removed.
         """
-        if lease.id in self.files.present():
+        if not self.files.gone(lease.id):
             with self._change() as change:
                 change.touched.add(lease.id)
             return False

@@ -26,6 +26,7 @@ from .reconcile import (
     START,
     UNSTALE,
     Action,
+    SeenContainer,
 )
 
 
@@ -36,6 +37,15 @@ def apply(change: Change, actions: Sequence[Action]) -> None:
         if handler is not None:
             handler(change, action)
     _tell(change, [action for action in actions if action.is_report])
+
+
+def rename(change: Change, containers: Sequence[SeenContainer]) -> None:
+    """Leases carry the present names of their containers (docker-rename(1))."""
+    names = {seen.id: seen.name for seen in containers if seen.leases and seen.name}
+    for lease in rows.every_lease(change.connection):
+        name = names.get(lease.container, lease.container_name)
+        if name != lease.container_name:
+            change.put(replace(lease, container_name=name))
 
 
 def _bind(change: Change, action: Action) -> None:

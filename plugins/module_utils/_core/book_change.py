@@ -313,9 +313,7 @@ def settle(change: Change) -> None:
     """What every change ends with: times that have come count, and the queue is served."""
     now = change.now
     for waiter in change.board.waiters:
-        if waiter.deadline is not None and waiter.deadline <= now:
-            change.end_waiter(waiter, _ended("timeout", "gpu_wait_timeout has passed", waiter))
-        elif not waiter.lease and now - waiter.seen > UNSEEN_SECONDS:
+        if not waiter.lease and now - waiter.seen > UNSEEN_SECONDS:
             change.end_waiter(waiter, _ended("left", "the one who waited went away", waiter))
     for lease in change.board.leases:
         if lease.revoked is not None:
@@ -330,6 +328,10 @@ def settle(change: Change) -> None:
             change.end_waiter(waiter, refusal.as_dict())
     for waiter, slots in result.granted:
         change.grant(waiter, slots)
+    # Last, so that even with a time of 0 what is free is had.
+    for waiter in change.board.waiters:
+        if waiter.deadline is not None and waiter.deadline <= now:
+            change.end_waiter(waiter, _ended("timeout", "gpu_wait_timeout has passed", waiter))
 
 
 def _ended(rule: str, what: str, waiter: Waiter) -> dict[str, str]:

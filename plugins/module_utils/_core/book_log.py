@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from . import book_rows as rows
+from .durable import flush
 from .events import Event, EventError, append
 from .store import Store
 
@@ -42,7 +43,7 @@ def log_committed(store: Store, path: str, fault: Callable[[str], None]) -> None
             if mark not in logged:
                 append(path, event)
                 fault("event_appended")
-        _flush(path)
+        flush(path)
     except (EventError, OSError):
         return
     fault("events_logged")
@@ -72,14 +73,6 @@ def _tail(path: str) -> bytes:
         except OSError:
             continue
     return found
-
-
-def _flush(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _forget(connection: sqlite3.Connection, last: int) -> None:

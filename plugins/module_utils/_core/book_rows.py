@@ -240,5 +240,5 @@ def put_event(connection: sqlite3.Connection, event: Event) -> None:
 @_sound
 def outbox(connection: sqlite3.Connection) -> list[tuple[int, dict[str, Any]]]:
     """Events that are not known to be logged, by their number."""
-    rows = connection.execute("SELECT seq, event FROM outbox ORDER BY seq")
+    rows = connection.execute("SELECT seq, event FROM outbox ORDER BY seq LIMIT 500")
     return [(row[0], json.loads(row[1])) for row in rows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import book_rows as rows
-from .book_apply import apply
+from .book_apply import apply, rename
 from .book_change import ADOPTED
 from .book_looks import Looks
 from .book_view import Report
@@ -101,6 +101,7 @@ class Slots(Looks):
                 waiting=[waiter.ticket for waiter in change.board.waiters if waiter.lease],
             )
             apply(change, actions)
+            rename(change, containers or ())
             if containers is not None:
                 rows.put_meta(change.connection, ADOPTED, "1")
                 change.reload()

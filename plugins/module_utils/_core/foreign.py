@@ -15,6 +15,7 @@ from .leases import Block, Lease
 from .sightings import BUSY, Action, SeenContainer, SeenProcess
 
 FOREIGN = "foreign"
+YOUNG_SECONDS = 120.0
 
 
 def resolve(tokens: Iterable[str], slots: Sequence[Slot], inventory: Inventory) -> set[str]:
@@ -92,9 +93,17 @@ class SlotUse:
     :param slots: all known slots, lost and gone ones too.
     :param holders: the lease that has a slot, by its UUID.
     :param now: seconds of the book's clock.
+    :param unix_now: the same moment, seconds of the wall clock.
     """
 
-    def __init__(self, slots: Sequence[Slot], holders: Mapping[str, Lease], now: float) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        holders: Mapping[str, Lease],
+        now: float,
+        unix_now: float,
+    ) -> None:
+        self._unix_now = unix_now
         self._all = {slot.uuid: slot for slot in slots}
         self._slots = [slot for slot in slots if slot.health == OK]
         self._holders = holders
@@ -107,8 +116,8 @@ class SlotUse:
     ) -> None:
         """Take in what NVML sees.
 
-        A process of a container that is not in the list has come since the list was made: nothing
-        is concluded from it yet.
+        A young process of a container that is not in the list has come since the list was made:
+        nothing is concluded from it yet. An old one is of an engine that is not ours.
         """
         names = {container.id: container.name for container in containers or ()}
         on_mig = {(process.pid, process.slot) for process in seen}
@@ -118,7 +127,8 @@ class SlotUse:
                 holder = self._holders.get(uuid)
                 if holder is not None and container and holder.container == container:
                     continue
-                unlisted = bool(container) and container not in names
+                young = self._unix_now - process.started < YOUNG_SECONDS
+                unlisted = bool(container) and container not in names and young
                 if unlisted and (containers is not None or holder is not None):
                     self._unclear.add(uuid)
                     continue

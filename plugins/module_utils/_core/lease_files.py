@@ -90,7 +90,7 @@ class LeaseFiles:
                     return False
         except (OSError, ValueError):
             pass
-        os.makedirs(self.directory, mode=0o755, exist_ok=True)
+        os.makedirs(self.directory, mode=0o711, exist_ok=True)
         replace_file(path, text, 0o600)
         return True
 
@@ -104,6 +104,16 @@ class LeaseFiles:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+    def gone(self, lease_id: str) -> bool:
+        """Whether a lease has no file for certain; one that cannot be looked at may be there."""
+        try:
+            os.lstat(self.path(lease_id))
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
 
     def present(self) -> list[str]:
         """Ids of the leases that have a file."""

@@ -126,7 +126,7 @@ def plan(
         open_slots = compare.open_slots
     if inventory.state == READY:
         book.stale(known)  # adopted ones
-        use = SlotUse(known, book.holders(), now)
+        use = SlotUse(known, book.holders(), now, unix_now)
         use.processes(processes, containers)
         openers = [seen for seen in containers or () if seen.name not in watchers]
         use.containers(openers, inventory, open_slots)

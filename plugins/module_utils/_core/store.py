@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .durable import flush
 from .store_faults import (
     StoreCorrupt,
     StoreError,
@@ -281,11 +282,7 @@ def _create(path: str) -> None:
             if os.path.exists(path + part):
                 os.unlink(path + part)
         os.replace(work, path)
-        descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(os.path.dirname(path) or ".")
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -15,7 +15,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from .patience import within
+
 COMMAND_MAX = 200
+PATIENCE_SECONDS = 0.5
 _READ_MAX = 4096
 _SCOPE = re.compile(r"docker-([0-9a-f]{64})\.scope")
 _CGROUPFS = re.compile(r"[0-9a-f]{64}")
@@ -91,8 +94,13 @@ def cgroup_path(text: str) -> str:
 
 
 def container_of(cgroup: str) -> str:
-    """Id of the engine's container that a cgroup belongs to, the outermost one; empty if none."""
+    """Id of the engine's container that a cgroup belongs to, the outermost one; empty if none.
+
+    Below user.slice everybody makes scopes of any name by his own service manager.
+    """
     parts = cgroup.split("/")
+    if "user.slice" in parts:
+        return ""
     for before, part in zip(["", *parts], parts, strict=False):
         scope = _SCOPE.fullmatch(part)
         if scope:
@@ -109,12 +117,17 @@ def escaped(text: str) -> str:
 
 
 def _command(folder: Path) -> str:
-    with (folder / "cmdline").open("rb") as stream:
-        words = stream.read(_READ_MAX).rstrip(b"\0").split(b"\0")
-    text = " ".join(word.decode("utf-8", "backslashreplace") for word in words)
-    if not text:  # a kernel thread, or one that has ended
+    # It is read from the process's memory, which may be mapped from a file that hangs.
+    raw = within(PATIENCE_SECONDS, lambda: _words(folder / "cmdline"), b"")
+    text = " ".join(word.decode("utf-8", "backslashreplace") for word in raw.split(b"\0"))
+    if not text:  # a kernel thread, one that has ended, or one that hides it
         text = f"[{(folder / 'comm').read_text('utf-8', 'backslashreplace').strip()}]"
     return escaped(text)
+
+
+def _words(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_READ_MAX).rstrip(b"\0")
 
 
 def _uid(status: str) -> int | None:
@@ -154,15 +167,14 @@ def gpu_nodes(pid: int, proc: str = "/proc") -> tuple[int, ...]:
 
     What is a node there need not be allowed: the device rules say that. For want of better.
     """
+    return within(PATIENCE_SECONDS, lambda: _nodes(Path(proc, str(pid), "root/dev")), ())
+
+
+def _nodes(folder: Path) -> tuple[int, ...]:
     found = set()
-    try:
-        with os.scandir(Path(proc, str(pid), "root/dev")) as entries:
-            for entry in entries:
-                info = entry.stat(follow_symlinks=False)
-                if not stat.S_ISCHR(info.st_mode):
-                    continue
-                if os.major(info.st_rdev) == _NVIDIA_MAJOR:
-                    found.add(os.minor(info.st_rdev))
-    except OSError:
-        return ()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            info = entry.stat(follow_symlinks=False)
+            if stat.S_ISCHR(info.st_mode) and os.major(info.st_rdev) == _NVIDIA_MAJOR:
+                found.add(os.minor(info.st_rdev))
     return tuple(sorted(minor for minor in found if minor < _FIRST_CONTROL_MINOR))

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -87,45 +87,35 @@ def ask(verb: str, **fields: Any) -> dict[str, Any]:
 def status(options: argparse.Namespace, output: Output) -> int:
     """``gpu status``."""
     found = ask("status", user=options.user)
-    if output.as_json:
-        output.json(found)
-    else:
-        gpu_text.show_status(found, output)
-    return Exit.OK
+    return _answer(found, output, lambda: gpu_text.show_status(found, output))
 
 
 def queue(_options: argparse.Namespace, output: Output) -> int:
     """``gpu queue``."""
     found = ask("queue")
-    if output.as_json:
-        output.json(found)
-    else:
-        gpu_text.show_queue(found, output)
-    return Exit.OK
+    return _answer(found, output, lambda: gpu_text.show_queue(found, output))
 
 
 def release(options: argparse.Namespace, output: Output) -> int:
     """``gpu release``."""
     found = ask("release", lease=options.lease)
-    if output.as_json:
-        output.json(found)
-    else:
-        output.line(f"Given back: {gpu_text.slots_of(found['released'])}")
-    return Exit.OK
+    return _answer(
+        found, output, lambda: output.line(f"Given back: {gpu_text.slots_of(found['released'])}")
+    )
 
 
 def drain(options: argparse.Namespace, output: Output) -> int:
     """``gpu drain``."""
     found = ask("drain", slot=options.slot, message=options.message)
     words = "is handed out no more" if found["changed"] else "was drained with these words already"
-    return _done(found, f"{options.slot} {words}", output)
+    return _answer(found, output, lambda: output.line(f"{options.slot} {words}"))
 
 
 def undrain(options: argparse.Namespace, output: Output) -> int:
     """``gpu undrain``."""
     found = ask("undrain", slot=options.slot)
     words = "is handed out again" if found["changed"] else "was not drained"
-    return _done(found, f"{options.slot} {words}", output)
+    return _answer(found, output, lambda: output.line(f"{options.slot} {words}"))
 
 
 def reconcile(_options: argparse.Namespace, output: Output) -> int:
@@ -142,11 +132,12 @@ def reconcile(_options: argparse.Namespace, output: Output) -> int:
     return Exit.OK
 
 
-def _done(found: Mapping[str, Any], words: str, output: Output) -> int:
+def _answer(found: Mapping[str, Any], output: Output, text: Callable[[], None]) -> int:
+    """The whole answer for programs, or its text for people."""
     if output.as_json:
         output.json(found)
     else:
-        output.line(words)
+        text()
     return Exit.OK
 
 
@@ -180,11 +171,7 @@ def request(options: argparse.Namespace, output: Output) -> int:
         live.end()
         raise
     live.end()
-    if output.as_json:
-        output.json(found)
-    else:
-        gpu_text.show_granted(found["granted"], output)
-    return Exit.OK
+    return _answer(found, output, lambda: gpu_text.show_granted(found["granted"], output))
 
 
 def _follow(fields: Mapping[str, Any], live: Live) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 from ds01.core.book_view import Snapshot
 from ds01.core.errors import Ds01Error
 from ds01.core.gpu_settings import GpuSettings, read_settings
-from ds01.core.leases import RESERVED
+from ds01.core.leases import HELD
 from ds01.core.store import StoreCorrupt
 from ds01.daemon.allowances import LimitsFile
 from ds01.daemon.desk import GpuDesk
@@ -40,6 +40,8 @@ FIRST_LOOK_SECONDS = 30.0
 EVENT_PAUSE_SECONDS = 0.5
 ROUND_PAUSE_SECONDS = 1.5
 STALL_SECONDS = 45.0
+SLOW_STALL_SECONDS = 300.0
+"""Longer than all time-outs of one look at the host together."""
 STOP_SECONDS = 5.0
 
 
@@ -206,13 +208,11 @@ class Daemon:
     def _renew(self, lease_id: str) -> None:
         """New slots for an ended lease, by the limits that are known; in the slow thread."""
         lease = self.book.lease(lease_id)
-        known = self.desk.allowances.get(lease.uid) if lease else None
         if lease is None:
             return
-        if known is None:
-            loop = self._loop_future(self._parts.directory.account(lease.uid))
-            known = self._limits.allowance(loop)
-            self.desk.allowances[lease.uid] = known
+        # Asked anew: the limits may have changed, or the account be gone, since the lease ended.
+        account = self._loop_future(self._parts.directory.account(lease.uid))
+        known = self.desk.allowances[lease.uid] = self._limits.allowance(account)
         self.book.request(lease.ask, known, lease=lease_id)
 
     def _loop_future(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -276,7 +276,7 @@ class Daemon:
             self._mark = mark
             self._due_pause = 0.05
             self._containers = {o.container: o.id for o in snapshot.leases if o.container}
-            if any(o.state == RESERVED and o.container for o in snapshot.leases):
+            if any(o.state == HELD and o.bound_at is None for o in snapshot.leases):
                 # A renewed lease: its container may have to be started.
                 self._wanted.set()
         self._set_due(board.due_in)
@@ -325,6 +325,12 @@ class Daemon:
             await asyncio.sleep(ROUND_PAUSE_SECONDS)
 
     async def _round(self) -> None:
+        directory = self.book.files.directory
+        if os.path.isdir(os.path.dirname(directory)) and not os.access(directory, os.W_OK):
+            # Removed, or removed and made anew outside of what this process may write to.
+            what = "the directory of the lease files is gone: starting anew makes it"
+            self._fail(Ds01Error(what, directory))
+            return
         await self._job(self.rounds.go, slow=True)
         fault = self.rounds.engine_fault
         self._parts.notifier.tell(STATUS=f"serving; {fault}" if fault else "serving")
@@ -334,7 +340,8 @@ class Daemon:
         if not self._parts.watchdog:
             return
         while True:
-            if self._worker.stalled_for() < min(STALL_SECONDS, self._parts.watchdog):
+            alive = self._worker.stalled_for() < min(STALL_SECONDS, self._parts.watchdog)
+            if alive and self._slow.stalled_for() < SLOW_STALL_SECONDS:
                 self._parts.notifier.tell(WATCHDOG=1)
             await asyncio.sleep(self._parts.watchdog / 3)
 
