@@ -19,6 +19,7 @@ import pytest
 from book_model import USERS, BookHost, Box, could_have, held, is_kind, sevenths
 from ds01.core.allot import AGEING_POINTS, AGEING_SECONDS
 from ds01.core.book import FAULT_POINTS, Outcome, Snapshot
+from ds01.core.book_change import LEAST_HOLD_SECONDS
 from ds01.core.gpus import OK
 from ds01.core.leases import HELD, RESERVED, Ask, Lease, Refused, Waiter
 from hypothesis import settings
@@ -321,8 +322,9 @@ class BookMachine(BookHost):
                 assert lease.expires == lease.created + 120.0
             if lease.state == HELD:
                 hold = USERS[lease.uid].hold
-                if lease.bound_at is None and hold is not None:
-                    hold = max(hold, 120.0)  # renewed: its container has time to start
+                if hold is not None:
+                    # Renewed: its container has time to start; else as long as a restart takes.
+                    hold = max(hold, 120.0 if lease.bound_at is None else LEAST_HOLD_SECONDS)
                 assert lease.held_at is not None and lease.held_at <= now.now
                 assert lease.hold_until == (None if hold is None else lease.held_at + hold)
                 assert lease.hold_until is None or now.now < lease.hold_until

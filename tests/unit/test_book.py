@@ -412,3 +412,13 @@ def test_an_old_process_of_a_container_that_the_engine_does_not_know_is_foreign(
     process = SeenProcess(7, "GPU-00000000", 1002, "bob", "train", "f" * 64, desk.hands.wall - 600)
     desk.book.reconcile(desk.found, [], [process])
     assert [block.slot for block in desk.book.snapshot().blocks] == ["GPU-00000000"]
+
+
+def test_with_no_hold_a_container_that_is_restarted_keeps_its_gpu(desk: Desk) -> None:
+    lease = desk.granted(desk.book.request(Ask(), replace(ALICE, hold=0.0)).granted)
+    desk.book.bind(lease.id, CONTAINER, "train")
+    desk.book.container_stopped(lease.id, CONTAINER)
+    assert desk.files.present() == [lease.id]
+    desk.hands.pass_(11)
+    desk.book.settle()
+    assert desk.files.present() == []

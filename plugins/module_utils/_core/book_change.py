@@ -23,6 +23,10 @@ from .reconcile import SeenContainer
 UNSEEN_SECONDS = 90.0
 """A request whose waiter was not seen for so long is dropped: its client is gone for good."""
 
+LEAST_HOLD_SECONDS = 10.0
+"""A container that is restarted (docker-restart(1), a restart policy) dies first; with a shorter hold
+its lease would end in between."""
+
 UNDESCRIBED = "undescribed"
 ADOPTED = "adopted"
 
@@ -191,7 +195,7 @@ class Change:
         :param since: when it stopped, seconds of the book's clock.
         """
         since = min(since, self.now)
-        until = None if lease.hold is None else since + lease.hold
+        until = None if lease.hold is None else since + max(lease.hold, LEAST_HOLD_SECONDS)
         self.put(replace(lease, state=HELD, held_at=since, hold_until=until))
         seconds = None if until is None else round(until - self.now, 3)
         self._lease_event("gpu.held", lease, for_seconds=seconds)
