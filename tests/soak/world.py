@@ -66,9 +66,12 @@ class World:
         self._locks = path.with_suffix(".locks")
         self._locks.mkdir(exist_ok=True)
         self._database = sqlite3.connect(path, timeout=120, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.executescript(_SCHEMA)
+        # One after the other: the first after a kill recovers the log, which turns others away.
+        with (self._locks / "opening").open("w") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=OFF")
+            self._database.executescript(_SCHEMA)
 
     def close(self) -> None:
         """Let go of the file."""

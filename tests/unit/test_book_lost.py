@@ -158,3 +158,20 @@ def test_the_log_of_a_former_store_is_not_played_into_a_new_one(tmp_path: Path) 
     os.unlink(path)
     store.migrate(path)
     assert keys(path) == []
+
+
+def test_a_store_whose_log_is_being_recovered_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "state.db")
+    store.migrate(path)
+    really, turned_away = store._open, iter([True, True, False])
+
+    def first_turned_away(where: str) -> sqlite3.Connection:
+        if next(turned_away):
+            raise sqlite3.OperationalError("database is locked")
+        return really(where)
+
+    monkeypatch.setattr(store, "_open", first_turned_away)
+    store.open_store(path).close()
+    assert next(turned_away, None) is None

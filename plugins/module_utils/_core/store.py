@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,6 +48,7 @@ __all__ = [
 
 STATE_PATH = "/var/lib/ds01/state.db"
 VERSION = 1
+_RECOVERY_SECONDS = 0.01
 APPLICATION_ID = 0x44533031  # "DS01", shown by file(1)
 
 _SCHEMA = """
@@ -275,6 +277,7 @@ def _create(path: str) -> None:
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={VERSION}")
             connection.execute("COMMIT")
+            connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
         for part in ("-wal", "-shm"):
@@ -286,6 +289,20 @@ def _create(path: str) -> None:
 
 
 def _connect(path: str) -> sqlite3.Connection:
+    """A connection. After a crash the first one to come recovers the log, and SQLite turns others away
+    at once, without regard to the time that they would wait (https://sqlite.org/wal.html, section 7).
+    """
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return _open(path)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= until:
+                raise
+            time.sleep(_RECOVERY_SECONDS)
+
+
+def _open(path: str) -> sqlite3.Connection:
     if not os.path.exists(path):
         raise StoreMissing(
             "there is no state store", path, "Run site.yml (its role runtime makes the store)"
