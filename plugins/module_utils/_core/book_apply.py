@@ -20,10 +20,8 @@ from .reconcile import (
     FORGET,
     HOLD,
     LIFT,
-    RENEW,
     RETAKE,
     STALE,
-    START,
     UNSTALE,
     Action,
     SeenContainer,
@@ -153,8 +151,6 @@ _HANDLERS: dict[str, Callable[[Change, Action], None]] = {
     BLOCK: _block,
     LIFT: _lift,
 }
-# Left to whoever may start containers.
-OUTWARD = frozenset({START, RENEW})
 
 
 def _somebodys(change: Change, slots: Sequence[str]) -> bool:

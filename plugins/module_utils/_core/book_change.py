@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from . import book_rows as rows
@@ -341,8 +341,3 @@ def settle(change: Change) -> None:
 def _ended(rule: str, what: str, waiter: Waiter) -> dict[str, str]:
     where = waiter.allowance.origins.get("gpu_wait_timeout", "") if rule == "timeout" else ""
     return {"rule": rule, "what": what, "where": where, "remedy": "Ask again"}
-
-
-def ask_details(waiter: Waiter) -> dict[str, Any]:
-    """A request, for events."""
-    return asdict(waiter.ask)
