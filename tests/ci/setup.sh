@@ -17,30 +17,62 @@ find_python() {
     die "no Python 3.11, 3.12 or 3.13 found; install python3 or set DS01_PYTHON to one"
 }
 
+# The first of these packages that this Debian has, or the last one.
+pick_package() {
+    while (($# > 1)) && ! apt-cache show --no-all-versions "$1" >/dev/null 2>&1; do shift; done
+    echo "$1"
+}
+
 missing_packages() {
-    local command package
-    while read -r command package; do
-        [[ -n $command && $command != \#* ]] || continue
-        PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || echo "$package"
+    local -a words
+    while read -r -a words; do
+        [[ ${words[0]:-#} != \#* ]] || continue
+        PATH=$PATH:/usr/sbin:/sbin command -v "${words[0]}" >/dev/null ||
+            pick_package "${words[@]:1}"
     done <"$repo/tests/ci/packages.txt"
     if [[ $python == /usr/bin/python3 ]] && ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         echo python3-venv
     fi
 }
 
+# Units that start at boot.
+enabled_units() {
+    find /etc/systemd/system -path '*.wants/*' -printf '%f\n' 2>/dev/null | sort -u
+}
+
+# apt_install SUDO... -- PACKAGE...: of docker.io and haproxy only the programs are wanted. Debian
+# would start their services now (unless the file that invoke-rc.d(8) asks says no) and at each boot.
+apt_install() {
+    local policy=/usr/sbin/policy-rc.d status=0 before unit ours=
+    local -a sudo=()
+    while [[ $1 != -- ]]; do sudo+=("$1") && shift; done
+    shift
+    before=$(enabled_units)
+    if [[ ! -e $policy ]]; then
+        ours=yes
+        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" install -m 755 /dev/stdin "$policy"
+    fi
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "$@" || status=$?
+    [[ -z $ours ]] || "${sudo[@]}" rm -f "$policy"
+    for unit in $(comm -13 <(echo "$before") <(enabled_units)); do
+        "${sudo[@]}" systemctl disable --quiet "$unit"
+    done
+    return "$status"
+}
+
 install_packages() {
-    local -a packages
+    local -a packages sudo=()
     mapfile -t packages < <(missing_packages)
     ((${#packages[@]})) || return 0
-    local apt=(apt-get)
     if ((EUID != 0)); then
         command -v sudo >/dev/null || die "as root, run: apt-get install ${packages[*]}"
-        apt=(sudo apt-get)
+        sudo=(sudo)
     fi
+    "${sudo[@]}" apt-get update -q
+    mapfile -t packages < <(missing_packages) # now that it is known what there is
     echo "installing ${packages[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    "${apt[@]}" update -q
-    "${apt[@]}" install -q -y --no-install-recommends "${packages[@]}" ||
+    apt_install "${sudo[@]}" -- "${packages[@]}" ||
         die "apt-get could not install: ${packages[*]}"
     mapfile -t packages < <(missing_packages)
     ((${#packages[@]} == 0)) || die "still missing after the installation: ${packages[*]}"
