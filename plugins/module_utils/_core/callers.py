@@ -1,14 +1,71 @@
 # Copyright: (c) 2026, ds01.infra maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who asks something of the engine."""
+"""Who asks something of the engine: the kernel's word on a peer, judged. Pure.
+
+A peer's cgroup is looked at before its user id, since root in a container has uid 0 as well:
+
+========================================================  ============================================
+where the peer is                                          who it is
+========================================================  ============================================
+a service, a login, init                                   its uid
+below ``user@<uid>.service``                               that uid, whatever is run there
+``docker-<id>.scope`` in a user's slice of ds01            the owner of the slice, whatever its uid
+anywhere else: builds, other containers, machines          nobody: refused
+========================================================  ============================================
+
+What lies below ``user@<uid>.service`` is that user's own making: rootless engines, and scopes that he
+may name as he likes (``systemd-run --user --unit=docker-<somebody's container>``), so no name there
+says anything. Its user ids are the user's own and his subordinate ones (subuid(5)). Uid 0 there is
+refused: what a sudo in such a scope does can be done in a login, and a build that was given a raw path
+for its cgroup could stand there as root.
+
+A container never has an administrator's rights, not even one in an administrator's slice: its slice
+is chosen by whoever creates it, and the slice is all that tells whose it is. Until each creation is
+judged (admission), a user can put a container into another one's slice and ask as him; never as
+root, whose containers are refused. For the same reason the marks that BuildKit leaves in a path
+(``buildkit`` as a part, or a part that ends in ``:<id>``) are refused everywhere: it makes cgroups at
+any path that a build asks for.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Protocol
+
+from . import names
+from .limits import Limits, account_key, group_of, of_user
 
 OBSERVE = "observe"
 ENFORCE = "enforce"
+MODE_KEY = "gateway_mode"
+ROOT_NAME = "root"
+
+_UNIT = re.compile(r"[^/:]+\.(service|scope|slice|socket|mount|swap)")
+_SCOPE = re.compile(r"docker-([0-9a-f]{64})\.scope")
+_LOGIN = re.compile(r"user-(0|[1-9][0-9]{0,9})\.slice")
+_MANAGER = re.compile(r"user@(0|[1-9][0-9]{0,9})\.service")
+_CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+# Names that engines and builders give to cgroups of what they run.
+_FOREIGN = re.compile(
+    r"(docker|containerd|cri-containerd|nerdctl|libpod|crio|cri-o|buildkit|buildkitd|kubepods|lxc"
+    r"|podman|machine)([-_.:/].*)?"
+)
+# Units whose processes are the host's own; what an engine keeps below its service is not.
+_ENGINE_UNITS = frozenset({"docker.service", "containerd.service", "buildkit.service"})
+# BuildKit joins an id of 25 letters and digits to the cgroup parent of a build.
+_BUILD = re.compile(r"buildkit|.*:[0-9a-z]{20,}")
+
+_ON_HOST = "Call docker in a login on the host"
+_IN_SLICE = (
+    "Start the container in your slice (docker run --cgroup-parent ds01-GROUP-USER.slice), or call "
+    "docker on the host"
+)
+_NOT_ROOT = "Leave it (exit) and use sudo in an ordinary login, as over ssh"
 
 
 @dataclass(frozen=True)
@@ -44,3 +101,296 @@ class Refusal:
     what: str
     remedy: str
     rule: str = "identity"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The account that has to be asked for: of a uid, or of a name where ``uid`` is negative."""
+
+    uid: int = -1
+    name: str = ""
+
+
+class PeerFacts(Protocol):
+    """What the kernel says of the process at the other end of a socket."""
+
+    @property
+    def uid(self) -> int:
+        """Its effective user id."""
+
+    @property
+    def groups(self) -> frozenset[int]:
+        """Its groups."""
+
+    @property
+    def cgroup(self) -> str:
+        """Its cgroup's path."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a cgroup tells of the processes in it.
+
+    :param manager: the user whose manager's they are; negative elsewhere.
+    :param owner: name of the user in whose slice the container lies; empty on the host.
+    :param container: its id.
+    :param unit: the processes lie in a unit itself, not in a group that a service made below it.
+    :param contained: a name in the path looks like a container's.
+    """
+
+    manager: int = -1
+    owner: str = ""
+    container: str = ""
+    unit: bool = True
+    contained: bool = False
+
+
+_HOST = Place()
+
+
+@lru_cache(maxsize=4096)
+def place_of(cgroup: str) -> Place | Refusal:
+    """What a cgroup tells of who is in it.
+
+    :param cgroup: path below the cgroup root, as in ``/proc/<pid>/cgroup``.
+    """
+    parts = cgroup.split("/")[1:]
+    if cgroup == "/init.scope":
+        return _HOST
+    if cgroup[:1] != "/" or any(part in ("", ".", "..") for part in parts):
+        return _nowhere()
+    if any(_BUILD.fullmatch(part) for part in parts):
+        return Refusal("it runs in a step of a build", _ON_HOST, "identity.build")
+    if parts[0] == names.ROOT:
+        return _in_ds01(parts)
+    if parts[0] == "user.slice" and len(parts) > 2:
+        login, manager = _LOGIN.fullmatch(parts[1]), _MANAGER.fullmatch(parts[2])
+        if login and manager and login[1] == manager[1]:
+            contained = any(_foreign(part) for part in parts[3:])
+            return Place(int(login[1]), unit=_is_unit(parts[-1]), contained=contained)
+    return _on_host(parts)
+
+
+def _in_ds01(parts: list[str]) -> Place | Refusal:
+    """``ds01.slice/ds01-<group>.slice/ds01-<group>-<user>.slice/docker-<id>.scope``, and below."""
+    if parts[1:2] == [names.UNATTRIBUTED]:
+        what = (
+            "it runs in a container that is in no user's slice, so that nobody can tell whose it is"
+        )
+        return Refusal(what, _IN_SLICE, "identity.unattributed")
+    scope = _SCOPE.fullmatch(parts[3]) if len(parts) > 3 else None
+    role = names.classify(parts[2]) if len(parts) > 2 else names.SliceRole("other")
+    if (
+        scope is None
+        or role.kind != "user"
+        or names.group_name_fault(role.group)
+        or names.user_name_fault(role.user, role.group)
+        # Each owner has one spelling, and the levels fit together.
+        or parts[1] != names.group_slice(role.group)
+        or parts[2] != names.user_slice(role.group, role.user)
+    ):
+        what = "it runs in a slice of containers, but in no container of a user"
+        return Refusal(what, _IN_SLICE, "identity.unattributed")
+    return Place(owner=role.user, container=scope[1], contained=True)
+
+
+def _on_host(parts: list[str]) -> Place | Refusal:
+    below_engine = parts[0] == "system.slice" and parts[1:2] and parts[1] in _ENGINE_UNITS
+    if any(_foreign(part) for n, part in enumerate(parts) if not (n == 1 and below_engine)):
+        return _contained("it runs in a container")
+    if parts[0] not in ("system.slice", "user.slice") or any(":" in part for part in parts):
+        return _nowhere()
+    if len(parts) < 2 or not _is_unit(parts[1]):
+        return _nowhere()
+    if parts[0] == "user.slice" and not (
+        _LOGIN.fullmatch(parts[1])
+        and len(parts) > 2
+        and _is_unit(parts[2])
+        and _MANAGER.fullmatch(parts[2]) is None
+    ):
+        return _nowhere()
+    if below_engine and len(parts) > 2:
+        return _contained("it runs below the engine")
+    return _HOST if _is_unit(parts[-1]) else Place(unit=False)
+
+
+def _is_unit(part: str) -> bool:
+    return _UNIT.fullmatch(part) is not None
+
+
+def _foreign(part: str) -> bool:
+    return _FOREIGN.fullmatch(part) is not None or _CONTAINER_ID.search(part) is not None
+
+
+def _contained(what: str) -> Refusal:
+    return Refusal(f"{what} that is in no user's slice", _IN_SLICE, "identity.container")
+
+
+def _nowhere() -> Refusal:
+    return Refusal("its place on this host is not known", _ON_HOST, "identity.place")
+
+
+Ranges = tuple[tuple[int, int, int], ...]
+"""Subordinate user ids: first, how many, whose (subuid(5))."""
+
+
+def subordinate_owner(uid: int, ranges: Ranges) -> int:
+    """Whose subordinate a user id is; negative when nobody's, or several users'."""
+    owners = {owner for first, count, owner in ranges if first <= uid < first + count}
+    return owners.pop() if len(owners) == 1 else -1
+
+
+def host_uid(peer: PeerFacts, place: Place, ranges: Ranges = ()) -> int | Refusal:
+    """Whose a peer on the host is. The caller has seen that it is in no container of a slice."""
+    if place.manager in (-1, peer.uid):
+        if peer.uid == 0 and (place.contained or not place.unit):
+            what = "it is root in a group of processes below a service, as containers are"
+            return Refusal(what, _ON_HOST, "identity.root")
+        return peer.uid
+    if peer.uid and any(
+        owner == place.manager and first <= peer.uid < first + count
+        for first, count, owner in ranges
+    ):
+        return place.manager
+    who = "root" if peer.uid == 0 else f"user {peer.uid}"
+    what = f"it runs as {who} among the processes of user {place.manager}'s own service manager"
+    return Refusal(what, _NOT_ROOT, "identity.manager")
+
+
+def local_uid(peer: PeerFacts) -> int | Refusal:
+    """Whose a peer is, for a service that answers on the host alone (ds01d)."""
+    place = place_of(peer.cgroup)
+    if isinstance(place, Refusal):
+        return place
+    if place.owner:
+        return Refusal("it runs in a container", _ON_HOST, "identity.container")
+    return host_uid(peer, place)
+
+
+def is_admin(peer: PeerFacts, admin_gid: int | None) -> bool:
+    """Whether a peer that :func:`local_uid` lets in acts for everybody."""
+    place = place_of(peer.cgroup)
+    plain = isinstance(place, Place) and not place.contained
+    return plain and (peer.uid == 0 or (admin_gid is not None and admin_gid in peer.groups))
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """What is known of people, without asking anybody.
+
+    :param names: of uids; one name each.
+    :param uids: by :func:`~.limits.account_key` of names, second names too.
+    :param member_of: numbers of the groups of a uid, for those who ask from a container.
+    :param groups: names of the groups that matter (limits, administrators), by number.
+    :param groups_unsure: some of these have no number yet, since the directory has not answered.
+    :param admin_group: Unix group of the administrators; empty: root alone.
+    :param limits: None where none are in force.
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    uids: Mapping[str, int] = field(default_factory=dict)
+    member_of: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    groups: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    groups_unsure: bool = False
+    subordinates: Ranges = ()
+    admin_group: str = ""
+    limits: Limits | None = None
+
+
+def who(
+    peer: PeerFacts, accounts: Accounts, now: datetime, final: bool = False
+) -> Caller | Refusal | Missing:
+    """Who asks.
+
+    :param now: local time with its offset, by which overrides end.
+    :param final: nobody more can be asked: a uid without an account is a stranger under the strictest
+        rules, a container's owner without one is refused.
+    """
+    place = place_of(peer.cgroup)
+    if isinstance(place, Refusal):
+        return place
+    if place.owner:
+        return _owner(place, accounts, now, final)
+    uid = host_uid(peer, place, accounts.subordinates)
+    if isinstance(uid, Refusal):
+        return uid
+    if uid == 0:
+        return Caller(0, ROOT_NAME, _group(accounts, ROOT_NAME, ()), OBSERVE, admin=True)
+    name = accounts.names.get(uid)
+    if name is None and place.manager < 0:
+        owner = subordinate_owner(uid, accounts.subordinates)
+        if owner > 0:
+            # Else each user had as many names as subordinate ids, and as many shares of the door.
+            uid, name = owner, accounts.names.get(owner)
+    if name is None:
+        return _stranger(uid, accounts) if final else Missing(uid)
+    unix = _names_of(peer.groups, accounts)
+    own = peer.uid == uid and not place.contained
+    if own and accounts.admin_group and accounts.admin_group in unix:
+        group = _group(accounts, name, unix)
+        return Caller(uid, name, group, _mode(accounts, name, group, now, OBSERVE), admin=True)
+    return _user(uid, name, unix, accounts, now)
+
+
+def _owner(
+    place: Place, accounts: Accounts, now: datetime, final: bool
+) -> Caller | Refusal | Missing:
+    """The owner of the container that a peer is in."""
+    uid = accounts.uids.get(account_key(place.owner))
+    if uid is None:
+        if not final:
+            return Missing(name=place.owner)
+        shown = ascii(place.owner)
+        what = f"it runs in a container in the slice of {shown}, and no such account is known"
+        return Refusal(what, _IN_SLICE, "identity.owner")
+    if uid == 0:
+        what = "it runs in a container in the slice of root, and no container is root"
+        return Refusal(what, _IN_SLICE, "identity.owner")
+    # Limits follow the account that the host names for the uid.
+    name = accounts.names.get(uid, place.owner)
+    gids = accounts.member_of.get(uid)
+    if gids is None and not final:
+        return Missing(uid)
+    unix = _names_of(gids or frozenset(), accounts)
+    return _user(uid, name, unix, accounts, now, place.container, unsure=gids is None)
+
+
+def _user(
+    uid: int,
+    name: str,
+    unix: tuple[str, ...],
+    accounts: Accounts,
+    now: datetime,
+    container: str = "",
+    unsure: bool = False,
+) -> Caller:
+    group = _group(accounts, name, unix)
+    mode = _mode(accounts, name, group, now, ENFORCE)
+    limits = accounts.limits
+    if (unsure or accounts.groups_unsure) and not (
+        limits and account_key(name) in limits.group_by_member
+    ):
+        mode = ENFORCE
+    return Caller(uid, name, group, mode, container=container)
+
+
+def _stranger(uid: int, accounts: Accounts) -> Caller:
+    group = accounts.limits.default_group if accounts.limits else ""
+    return Caller(uid, str(uid), group, ENFORCE, known=False)
+
+
+def _names_of(gids: frozenset[int], accounts: Accounts) -> tuple[str, ...]:
+    found = accounts.groups
+    return tuple(name for gid in gids if gid in found for name in found[gid])
+
+
+def _group(accounts: Accounts, name: str, unix: tuple[str, ...]) -> str:
+    return group_of(accounts.limits, name, unix)[0] if accounts.limits else ""
+
+
+def _mode(accounts: Accounts, name: str, group: str, now: datetime, without: str) -> str:
+    """:param without: the mode where no limits are in force."""
+    if accounts.limits is None:
+        return without
+    mode = of_user(accounts.limits, name, group, now)[MODE_KEY].value
+    return OBSERVE if mode == OBSERVE else ENFORCE

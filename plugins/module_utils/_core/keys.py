@@ -18,6 +18,7 @@ from .kinds import (
     COUNT,
     DEVICES,
     DURATION,
+    MODE,
     MOUNTS,
     NAMESPACES,
     NUMBER,
@@ -31,6 +32,7 @@ from .kinds import (
 
 SYSTEMD = "systemd slice"
 ADMISSION = "gateway admission"
+GATEWAY = "gateway"
 LEASES = "lease book"
 LIFECYCLE = "lifecycle timers"
 DISK = "disk quota"
@@ -339,6 +341,16 @@ TABLE: tuple[Key, ...] = (
         "own",
         ADMISSION,
         "whose containers are listed: own or all",
+        nullable=False,
+    ),
+    Key(
+        "gateway_mode",
+        "access",
+        MODE,
+        "observe",
+        GATEWAY,
+        "what the gateway does with a request that its rules refuse: observe (it passes and is "
+        "recorded) or enforce (it is refused)",
         nullable=False,
     ),
     Key(

@@ -80,6 +80,7 @@ def _ports(text: str) -> str:
 
 
 _VISIBILITY = r"^(own|all)$"
+_MODE = r"^(observe|enforce)$"
 _NAMESPACE = r"^(network|ipc|pid|uts)$"
 _DEVICE = r"^/dev/[A-Za-z0-9_.:/-]+$"
 _CAPABILITY = r"^(CAP_)?[A-Z][A-Z_]*$"
@@ -133,6 +134,9 @@ BOOL = Kind(
 )
 VISIBILITY = Kind(
     "visibility", _worded(_VISIBILITY, "own or all"), str, "own or all", _VISIBILITY, types=(str,)
+)
+MODE = Kind(
+    "mode", _worded(_MODE, "observe or enforce"), str, "observe or enforce", _MODE, types=(str,)
 )
 NAMESPACES = Kind(
     "namespaces",

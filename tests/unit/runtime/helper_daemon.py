@@ -124,7 +124,7 @@ class Helper:
         # A new book hands nothing out before it has seen what runs.
         self.book().reconcile(inventory(self.world.reading), [], [])
         self._callers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.foreign = ""
+        self.cgroup = "/user.slice/user-1001.slice/session-3.scope"
         self.daemon: Daemon | None = None
         self.hung_directory = False
         self.expected_status = 0
@@ -142,7 +142,7 @@ class Helper:
         user = self._callers.get_nowait()
         groups = frozenset({ADMIN_GID}) if user == "dana" else frozenset[int]()
         uid = UIDS.get(user, 4242)
-        return Peer(1, uid, uid, groups, foreign=self.foreign)
+        return Peer(1, uid, uid, groups, self.cgroup)
 
     def book(self, source: str = "test") -> Book:
         """The book as another process opens it."""

@@ -350,6 +350,8 @@ def test_who_asks_in_a_loop_is_slowed_down_before_the_log_is_full_of_him() -> No
 
 
 def test_root_in_a_container_is_refused_whatever_its_uid(running: Helper) -> None:
-    running.foreign = "it runs in a container"
+    running.cgroup = (
+        f"/ds01.slice/ds01-student.slice/ds01-student-alice.slice/docker-{'a' * 64}.scope"
+    )
     error = running.ask("status", "root")["error"]
     assert error["code"] == protocol.NOT_ALLOWED and "container" in error["what"]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from ds01.core.callers import Refusal, local_uid
 from ds01.core.errors import Ds01Error
 from ds01.daemon import protocol
 from ds01.daemon.protocol import Request, RequestError, encode, error_line, parse_request
@@ -235,8 +236,9 @@ class Server:
 
     def _admit(self, sock: socket.socket) -> tuple[Peer, RequestError | None]:
         peer = self._who(sock)
-        if peer.foreign:
-            what = f"this connection is refused: {peer.foreign}"
+        uid = local_uid(peer)
+        if isinstance(uid, Refusal):
+            what = f"this connection is refused: {uid.what}"
             remedy = "Call ds01 on the host, not in a container"
             return peer, RequestError(protocol.NOT_ALLOWED, what, "ds01d", remedy)
         others = self.connections - self._per_user[0]

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ds01.core.book_view import Snapshot
+from ds01.core.callers import is_admin
 from ds01.core.errors import Ds01Error
 from ds01.core.gpu_settings import GpuSettings, read_settings
 from ds01.core.leases import HELD
@@ -186,7 +187,7 @@ class Daemon:
                 )
 
     def _is_admin(self, peer: Peer) -> bool:
-        return peer.uid == 0 or (self._admin_gid is not None and self._admin_gid in peer.groups)
+        return is_admin(peer, self._admin_gid)
 
     async def _renew_allowances(self) -> None:
         """The limits may have changed, or an override have ended: those who wait follow."""
