@@ -5,9 +5,21 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
-from ds01.cli import main
+SERVICES = {"gateway": "ds01.gateway.main", "pump": "ds01.pump.main"}
+"""What systemd starts and streams wait for: these do not pay for the parsers of the command line."""
+
+
+def main() -> int:
+    """Run the service or the command line that the process was given."""
+    if len(sys.argv) == 2 and sys.argv[1] in SERVICES:
+        return int(importlib.import_module(SERVICES[sys.argv[1]]).run())
+    from ds01.cli import main as command
+
+    return command()
+
 
 if __name__ == "__main__":
     sys.exit(main())

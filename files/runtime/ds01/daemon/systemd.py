@@ -12,22 +12,30 @@ from collections.abc import MutableMapping
 FIRST_DESCRIPTOR = 3
 
 
-def passed_sockets(environment: MutableMapping[str, str] | None = None) -> list[socket.socket]:
-    """The sockets that systemd opened; none when it did not start us.
+def passed_descriptors(
+    environment: MutableMapping[str, str] | None = None,
+) -> list[tuple[str, int]]:
+    """What systemd passed, with the names it has there: sockets, and what its descriptor store kept.
 
-    The variables are removed, so that no child takes them for its own.
+    The variables are removed, so that no child takes them for its own. A name is empty where systemd
+    sent none.
     """
     environment = _or_ours(environment)
     pid = environment.pop("LISTEN_PID", "")
     count = environment.pop("LISTEN_FDS", "")
-    environment.pop("LISTEN_FDNAMES", None)
+    names = environment.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()) or not count.isdigit():
         return []
-    found = []
-    for number in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)):
+    numbers = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count))
+    for number in numbers:
         os.set_inheritable(number, False)
-        found.append(socket.socket(fileno=number))
-    return found
+    names += [""] * (len(numbers) - len(names))
+    return list(zip(names, numbers, strict=False))
+
+
+def passed_sockets(environment: MutableMapping[str, str] | None = None) -> list[socket.socket]:
+    """The sockets that systemd opened; none when it did not start us."""
+    return [socket.socket(fileno=number) for _name, number in passed_descriptors(environment)]
 
 
 class Notifier:
@@ -38,6 +46,11 @@ class Notifier:
 
     def __init__(self, address: str) -> None:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
+
+    @property
+    def address(self) -> str:
+        """Where systemd listens, as a socket takes it; empty where it does not."""
+        return self._address
 
     def tell(self, **states: str | int) -> None:
         """``READY=1``, ``STATUS=…``, ``WATCHDOG=1``: one datagram, never waited for."""
