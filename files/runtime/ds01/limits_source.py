@@ -36,6 +36,34 @@ def applied(path: str = LIMITS_PATH) -> tuple[Limits, IoSettings]:
     return limits, IoSettings.from_json(io)
 
 
+class AppliedLimits:
+    """The limits in force, read anew when their file changes.
+
+    :param path: ``limits.json``.
+    """
+
+    def __init__(self, path: str = LIMITS_PATH) -> None:
+        self.path = path
+        self._mark: tuple[int, int, int] | None = None
+        self._limits: Limits | None = None
+
+    def limits(self) -> Limits:
+        """The limits.
+
+        :raises Ds01Error: none were applied, or the record is damaged.
+        """
+        try:
+            found = os.stat(self.path)
+            mark = (found.st_ino, found.st_mtime_ns, found.st_size)
+        except OSError:
+            mark = None
+        if self._limits is None or mark is None or mark != self._mark:
+            self._limits = None
+            self._limits, _io = applied(self.path)
+            self._mark = mark
+        return self._limits
+
+
 def from_file(path: str) -> Limits:
     """Limits from a limits file (YAML) or from a host's record (``.json``).
 

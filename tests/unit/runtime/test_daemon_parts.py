@@ -25,7 +25,8 @@ from ds01.daemon.ear import Ear
 from ds01.daemon.protocol import RequestError
 from ds01.daemon.rounds import ContainerEvent, Rounds, Starts
 from ds01.daemon.systemd import Notifier, notifier, passed_sockets, watchdog_seconds
-from ds01.daemon.worker import Bounded, Hung, Worker
+from ds01.daemon.worker import Worker
+from ds01.threads import Bounded, Hung
 
 from .helper_daemon import FakeWorld, Helper
 from .test_daemon import eventually

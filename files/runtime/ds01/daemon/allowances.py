@@ -10,19 +10,17 @@ for a while; what was known before is taken while the directory does not answer.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from datetime import datetime
 
 from ds01 import limits_source
-from ds01.core.apply import LIMITS_PATH
 from ds01.core.leases import Allowance, allowance
-from ds01.core.limits import Limits, group_of, of_user
+from ds01.core.limits import group_of, of_user
 from ds01.daemon.protocol import HOST, NOT_ALLOWED, RequestError
-from ds01.daemon.worker import Bounded, Hung
 from ds01.host import accounts
 from ds01.host.accounts import HostAccount
+from ds01.threads import Bounded, Hung
 
 LOOK_UP_SECONDS = 5.0
 FRESH_SECONDS = 60.0
@@ -89,32 +87,8 @@ class Directory:
         return await asyncio.wait_for(asyncio.shield(future), self._seconds)
 
 
-class LimitsFile:
-    """The limits in force, read anew when their file changes.
-
-    :param path: ``limits.json``.
-    """
-
-    def __init__(self, path: str = LIMITS_PATH) -> None:
-        self.path = path
-        self._mark: tuple[int, int, int] | None = None
-        self._limits: Limits | None = None
-
-    def limits(self) -> Limits:
-        """The limits.
-
-        :raises Ds01Error: none were applied, or the record is damaged.
-        """
-        try:
-            found = os.stat(self.path)
-            mark = (found.st_ino, found.st_mtime_ns, found.st_size)
-        except OSError:
-            mark = None
-        if self._limits is None or mark is None or mark != self._mark:
-            self._limits = None
-            self._limits, _io = limits_source.applied(self.path)
-            self._mark = mark
-        return self._limits
+class LimitsFile(limits_source.AppliedLimits):
+    """The limits in force, and what they let an account lease."""
 
     def allowance(self, account: HostAccount) -> Allowance:
         """What an account may lease now.

@@ -20,7 +20,8 @@ from ds01.core.events import Event, EventError, append
 from ds01.core.gpus import DRIVER_RESTARTING, Inventory, inventory
 from ds01.core.leases import Refused
 from ds01.core.sightings import Action, SeenContainer, SeenProcess
-from ds01.daemon.worker import Bounded, Hung, Worker
+from ds01.daemon.worker import Worker
+from ds01.threads import Bounded, Hung
 
 NVML_SECONDS = 20.0
 FIRST_PAUSE_SECONDS = 30.0

@@ -29,9 +29,10 @@ from ds01.daemon.ear import Ear
 from ds01.daemon.parts import Parts
 from ds01.daemon.rounds import ContainerEvent, Rounds
 from ds01.daemon.server import Board, Server, end_all, log_fault
-from ds01.daemon.worker import Bounded, Hung, Worker
+from ds01.daemon.worker import Worker
 from ds01.host.inotify import Watch
 from ds01.host.peer import Peer
+from ds01.threads import Bounded, Hung
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 """Made into a coroutine only when it begins, so that none is left that never began."""
