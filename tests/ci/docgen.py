@@ -1,4 +1,4 @@
-"""Write the generated pages of docs: the schema and the reference page of the limits file.
+"""Write the generated pages of docs: the limits file's schema and reference, the gateway's list.
 
 ``make docs`` runs it; the stage ``docs`` of ``make test`` runs it with ``--check``.
 """
@@ -13,6 +13,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+import gateway_page
 from ds01.core import checks, errors, parse, reference, reference_page, tree
 from ds01.core.limits import Limits
 from ds01.limits_yaml import read_tree
@@ -68,6 +69,7 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "limits.schema.json": json.dumps(reference.schema(), indent=2) + "\n",
         DOCS / "limits.md": reference_page.page(examples),
+        DOCS / "gateway-routes.md": gateway_page.page(),
     }
 
 

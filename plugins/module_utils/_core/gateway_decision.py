@@ -156,16 +156,15 @@ def _too_old(version: Api) -> Verdict:
 def _unknown(caller: Who, method: str, target: Target) -> Verdict:
     """The verdict on what is not on the list."""
     asked = _shown(method, target)
-    if methods := methods_of(target.path):
+    rule = ENDPOINT_UNKNOWN
+    message = f"{asked} is not on the list of what docker is used for here"
+    remedy = "Ask an admin of the machine if you need it"
+    if reason := left_out(method, target.path):
+        message += f": {reason.what} are left out, since {reason.why}"
+    elif methods := methods_of(target.path):
         rule = ENDPOINT_METHOD
-        message = f"{asked} is no request of docker's: that path takes {' or '.join(methods)}"
+        message = f"{asked} is not on the list: that path is used with {' or '.join(methods)}"
         remedy = "Use one of these methods"
-    else:
-        rule = ENDPOINT_UNKNOWN
-        message = f"{asked} is not on the list of what docker is used for here"
-        if reason := left_out(method, target.path):
-            message += f": {reason.what} are left out, since {reason.why}"
-        remedy = "Ask an admin of the machine if you need it"
     return _by_mode(caller, rule, message, remedy)
 
 

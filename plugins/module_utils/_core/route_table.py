@@ -199,6 +199,7 @@ GROUPS: tuple[tuple[str, tuple[Route, ...]], ...] = (
 ROUTES: tuple[Route, ...] = tuple(route for _title, routes in GROUPS for route in routes)
 
 _SWARM = "the machine is no swarm; joining or leading one is for its admins"
+_PLUGIN = "a plugin of the engine runs as root on the machine, so only its admins handle them"
 LEFT_OUT: tuple[LeftOut, ...] = (
     LeftOut("/swarm", "swarm endpoints", _SWARM),
     LeftOut("/nodes", "nodes of a swarm", _SWARM),
@@ -206,11 +207,8 @@ LEFT_OUT: tuple[LeftOut, ...] = (
     LeftOut("/tasks", "tasks of a swarm", _SWARM),
     LeftOut("/secrets", "secrets of a swarm", _SWARM),
     LeftOut("/configs", "configs of a swarm", _SWARM),
-    LeftOut(
-        "/plugins",
-        "changes of plugins",
-        "a plugin of the engine runs as root on the machine, so only its admins handle them",
-    ),
+    LeftOut("/plugins/privileges", "questions about plugins to install", _PLUGIN),
+    LeftOut("/plugins", "changes of plugins", _PLUGIN, ("POST", "DELETE")),
     LeftOut(
         "/containers/*/attach/ws",
         "WebSocket terminals",
