@@ -199,17 +199,21 @@ class Stream:
         return self.down.done and (self.up.done or self.mode != BOTH)
 
     def close(self) -> str:
-        """End it; why it ended. Duplicates of the descriptors are elsewhere, so closing them is not
-        enough."""
+        """End it; why it ended."""
         if not self.why:
             broken = "client closed" if self.down.broken else "engine closed"
             self.why = broken if self.down.broken or self.up.broken else "done"
         for end in (self.client, self.engine):
-            _shut(end, socket.SHUT_RDWR)
-            end.close()
+            hang_up(end)
         self.up.pipe.close()
         self.down.pipe.close()
         return self.why
+
+
+def hang_up(end: socket.socket) -> None:
+    """End a connection. Duplicates of the descriptor are elsewhere, so that to close it is not enough."""
+    _shut(end, socket.SHUT_RDWR)
+    end.close()
 
 
 def _shut(end: socket.socket, how: int) -> None:

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from ds01.pump.keep import ROLES, SLOTS, Row, Store, Table, name_of
-from ds01.pump.stream import Pipe, Stream
+from ds01.pump.stream import Pipe, Stream, hang_up
 from ds01.pump.wire import BadMessage, HandOver, stream_socket
 
 Message = dict[str, object]
@@ -109,9 +109,7 @@ class Streams:
             for pipe in pipes:
                 pipe.close()
             for end in (client, engine):
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-                end.close()
+                hang_up(end)
             print(f"ds01-pump: stream {row.tag} is refused: {error.strerror}", file=sys.stderr)
             self._report(row, f"refused: {error.strerror}")
             return
@@ -206,8 +204,12 @@ def _rebuilt(found: dict[str, int], mode: str) -> Stream:
         client = stream_socket(left.pop("c"))
         engine = stream_socket(left.pop("e"))
     except (BadMessage, OSError):
-        for descriptor in [*left.values(), *(pipe.writer for pipe in pipes)]:
-            with contextlib.suppress(OSError):
+        for role, descriptor in left.items():
+            with contextlib.suppress(OSError, BadMessage):
+                if role in "ce":
+                    hang_up(stream_socket(os.dup(descriptor)))
                 os.close(descriptor)
+        for pipe in pipes:
+            os.close(pipe.writer)
         raise
     return Stream(client, engine, pipes[0], pipes[1], mode)
