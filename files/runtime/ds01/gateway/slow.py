@@ -69,7 +69,7 @@ class Slow:
         # Not wait_for(): a cancelled wait must not seem to end what still hangs.
         done, _pending = await asyncio.wait([future], timeout=wait)
         if not done:
-            future.add_done_callback(_heed)
+            future.add_done_callback(heed)
             raise Hung(f"{self._name}: no answer within {wait:g} s")
         return future.result()
 
@@ -86,7 +86,7 @@ class Slow:
                 del self._busy[whose]
 
 
-def _heed(future: asyncio.Future[T]) -> None:
+def heed(future: asyncio.Future[T]) -> None:
     """Take note of a late error, which asyncio would otherwise complain of."""
     if not future.cancelled():
         future.exception()
