@@ -17,6 +17,7 @@ from .route_table import (
     API_MAX,
     API_MIN,
     CHANGE,
+    GROUPS,
     HIJACK,
     KINDS,
     LEFT_OUT,
@@ -33,6 +34,7 @@ __all__ = [
     "API_MAX",
     "API_MIN",
     "CHANGE",
+    "GROUPS",
     "HIJACK",
     "KINDS",
     "LEFT_OUT",
@@ -103,8 +105,8 @@ def find(method: str, path: str) -> Route | None:
     variable = _VARIABLES.get(noun)
     if not slash or variable is None:
         return None
-    name, slash, last = rest.rpartition("/")
-    route = _SHAPES.get((method, noun, last)) if slash else None
+    name, _slash, last = rest.rpartition("/")
+    route = _SHAPES.get((method, noun, last)) if last else None
     if route is None:
         name = rest
         route = _SHAPES.get((method, noun, ""))
