@@ -369,6 +369,18 @@ def test_strangers_take_no_room_for_ever(host: Host, monkeypatch: pytest.MonkeyP
     assert len(people._table[1]) <= 50 and len(people._silent) <= 50
 
 
+def test_a_connection_takes_its_users_share_of_the_door(host: Host) -> None:
+    host.directory.open.clear()
+    people = host.people()
+    shares = [people.share_of(one)[0] for one in (peer(1001), peer(165600), peer(0), peer(70001))]
+    assert shares == [1001, 1001, 0, 70001]
+    assert people.share_of(inside("ds01-student-alice.slice", 0)) == (1001, None)
+    # Whose container it is has to be asked for: neither root's share, nor that of a uid inside.
+    assert people.share_of(inside(BAKERS, 1002)) == (people_module.NOBODY, None)
+    share, refusal = people.share_of(peer(0, cgroup=f"/docker/{ID}"))
+    assert share == people_module.NOBODY and refusal is not None
+
+
 def test_the_record_tells_nothing_to_others(host: Host) -> None:
     people = host.people()
     asyncio.run(people.wait_for(peer(70000)))

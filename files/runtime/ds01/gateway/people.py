@@ -43,6 +43,7 @@ from ds01.host.local_accounts import Account, Mark
 from ds01.host.peer import Peer
 from ds01.threads import Hung
 
+NOBODY = -1
 WAIT_SECONDS = 2.0
 TICK_SECONDS = 1.0
 ABSENT_SECONDS = 60.0
@@ -142,6 +143,22 @@ class People:
         """Who a peer is; None: the account has to be asked for, see :meth:`wait_for`."""
         found = self._table[1].get(peer[1:])
         return found if found is not None else self._decide(peer)
+
+    def share_of(self, peer: Peer) -> tuple[int, Refusal | None]:
+        """Whose share of the door a connection takes, before anything is asked on it.
+
+        Subordinate ids count to their user, and root in a container takes nothing of root's.
+
+        :returns: a uid, negative for the share of those whose uid is not known yet; and why they
+            are refused, if so.
+        """
+        found = self.caller(peer)
+        if isinstance(found, Caller):
+            return found.uid, None
+        if found is not None:
+            return NOBODY, found
+        missing = who(peer, self._table[0], self._now())
+        return (missing.uid if isinstance(missing, Missing) else NOBODY), None
 
     async def wait_for(self, peer: Peer) -> Caller | Refusal:
         """Who a peer is, waiting at most two seconds for the directory."""
