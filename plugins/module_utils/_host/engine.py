@@ -191,6 +191,13 @@ class Engine:
             raise EngineError("the answer is too long", where)
         return response.status, body
 
+    def ping(self) -> bool:
+        """``GET /_ping``: whether an engine answers, which it does as soon as it takes requests.
+
+        :raises EngineError: nobody answers.
+        """
+        return self._ask("GET", "/_ping", self.timeout) == (200, b"OK")
+
     def info(self) -> dict[str, Any]:
         """``GET /info``: drivers, live-restore, swarm, number of containers."""
         found = self.get("/info")

@@ -201,7 +201,9 @@ def read_text(path: str) -> str | None:
         ) from error
 
 
-def _replace(path: str, text: str, mode: int, check: Callable[[str], None] | None = None) -> None:
+def replace_file(
+    path: str, text: str, mode: int, check: Callable[[str], None] | None = None
+) -> None:
     """Write beside the file, check, sync, rename: a reader sees the old text or the new one."""
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o755, exist_ok=True)
@@ -278,7 +280,7 @@ class EngineFiles:
         mode = os.stat(self.config).st_mode & 0o777 if old is not None else 0o644
         if old is not None:
             backup = f"{self.config}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.bak"
-        _replace(self.config, text, mode, lambda path: self._checked(path, backup))
+        replace_file(self.config, text, mode, lambda path: self._checked(path, backup))
         self._forget_old_backups()
         return backup
 
@@ -294,7 +296,7 @@ class EngineFiles:
             path.unlink()
 
     def write_record(self, text: str) -> None:
-        _replace(self.record, text, 0o644)
+        replace_file(self.record, text, 0o644)
 
     def restore(self, config: str | None, record: str | None) -> None:
         """Put both files back; None removes the file."""
@@ -302,6 +304,6 @@ class EngineFiles:
             if text is None:
                 Path(path).unlink(missing_ok=True)
             else:
-                _replace(
+                replace_file(
                     path, text, os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644
                 )
