@@ -1,0 +1,324 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door itself: who may come in, and what all connections share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ds01.core.callers import Caller, Refusal
+from ds01.core.gateway_decision import DENY, Verdict, error_body
+from ds01.core.gateway_settings import GatewaySettings
+from ds01.core.routes import API_MAX, HIJACK, OPAQUE, STREAM, Route
+from ds01.gateway.access import AccessLog, Entry
+from ds01.gateway.answers import answer
+from ds01.gateway.handover import Ended, Pump
+from ds01.gateway.head import find_end, parse_response
+from ds01.gateway.link import IDLE, LINGER, Link
+from ds01.gateway.people import People
+from ds01.gateway.shares import Shares
+from ds01.host.peer import Peer, PeerError, peer_of
+
+_UCRED = struct.Struct("iII")
+_ACCEPTS = 32
+"""Connections taken in one turn of the event loop, so that a flood of them leaves room for others."""
+SWEEP_SECONDS = 1.0
+LEARN_SECONDS = 5.0
+_PING = b"GET /_ping HTTP/1.1\r\nHost: ds01\r\nConnection: close\r\n\r\n"
+
+
+class Door:
+    """Accepts connections and holds what they share.
+
+    :param listener: the socket that clients connect to.
+    :param who: who a peer is (for tests).
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        settings: GatewaySettings,
+        people: People,
+        log: AccessLog,
+        pump: Pump,
+        who: Callable[[socket.socket], Peer] = peer_of,
+    ) -> None:
+        self.loop = loop
+        self.settings = settings
+        self.people = people
+        self.pump = pump
+        self.shares = Shares(loop, settings.requests_per_user)
+        self.engine_api: tuple[int, int] | None = None
+        self.api_shown = b""
+        self.closing = False
+        self._api_raw = b""
+        self._listener = listener
+        self._log = log
+        self._who = who
+        self._links: dict[Link, None] = {}
+        self._per_user: Counter[int] = Counter()
+        self._heading: dict[Link, float] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._learners: list[Callable[[], None]] = []
+        self._accepting = False
+        self._handed = 0
+        self._streams: dict[str, Entry] = {}
+        self.accepted = 0
+        self.refused = 0
+
+    # --- coming in ----------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin to accept."""
+        self._listener.setblocking(False)
+        self._accept_again()
+        self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _accept_again(self) -> None:
+        if not self.closing and not self._accepting:
+            self._accepting = True
+            self.loop.add_reader(self._listener.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _turn in range(_ACCEPTS):
+            try:
+                sock, _address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                # Out of descriptors or memory: those who knock wait in the socket.
+                self._accepting = False
+                self.loop.remove_reader(self._listener.fileno())
+                self.loop.call_later(0.2, self._accept_again)
+                return
+            self._take_in(sock)
+
+    def _take_in(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.accepted += 1
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        share = _UCRED.unpack(raw)[1]
+        if self._per_user[share] >= self.settings.connections_per_user and share:
+            # Before anything that costs more.
+            self._turn_away(sock, share)
+            return
+        peer: Peer | None = None
+        refused: Refusal | None = None
+        try:
+            peer = self._who(sock)
+        except PeerError as error:
+            refused = Refusal(f"this connection is refused: {error.what}", "Try again")
+        if peer:
+            share, refused = self.people.share_of(peer)
+        if share and len(self._links) - self._per_user[0] >= self.settings.connections_total:
+            self._turn_away(sock, share)
+            return
+        if share and self._per_user[share] >= self.settings.connections_per_user:
+            self._turn_away(sock, share)
+            return
+        link = Link(self, sock, peer, share, refused)
+        self._links[link] = None
+        self._per_user[share] += 1
+        link.start()
+
+    def _turn_away(self, sock: socket.socket, share: int) -> None:
+        """Too many connections: a short answer, and the end."""
+        self.refused += 1
+        what = "you have too many connections to the engine open"
+        if self._per_user[share] < self.settings.connections_per_user:
+            what = "the gateway has too many connections open"
+        verdict = Verdict(DENY, "limit.connections", what, "Close some, or try again later", 503)
+        try:
+            sock.send(answer(503, error_body(verdict), self.api_shown, close=True))
+        except OSError:
+            pass
+        sock.close()
+        if self.refused % 64 == 1:
+            self.record(Entry(None, None, "", "", "", "", DENY, verdict.rule, 503, 0.0))
+
+    def forget(self, link: Link) -> None:
+        """A connection has ended, or is the pump's now."""
+        if link in self._links:
+            del self._links[link]
+            self._heading.pop(link, None)
+            self._per_user[link.share] -= 1
+            if not self._per_user[link.share]:
+                del self._per_user[link.share]
+
+    # --- what all connections share -----------------------------------------------------------
+
+    @property
+    def gauges(self) -> dict[str, int]:
+        """How much is under way."""
+        return {
+            "connections": len(self._links),
+            "users": len(self._per_user),
+            "requests_running": self.shares.running,
+            "requests_waiting": self.shares.waiting,
+            "connections_accepted": self.accepted,
+            "connections_refused": self.refused,
+            "tasks": len(self._tasks),
+        }
+
+    def record(self, entry: Entry) -> None:
+        """Write down a request and its answer."""
+        self._log.record(entry)
+
+    def remember_stream(self, entry: Entry) -> str:
+        """Keep what is known of a stream until the pump tells of its end.
+
+        :returns: the name under which the pump will.
+        """
+        self._handed += 1
+        tag = f"{os.getpid()}-{self._handed}"
+        self._streams[tag] = entry
+        return tag
+
+    def stream_ended(self, ended: Ended) -> None:
+        """The pump tells of the end of a stream, perhaps of an earlier gateway's."""
+        entry = self._streams.pop(ended.tag, None)
+        if entry is not None:
+            self.record(
+                entry._replace(
+                    seconds=entry.seconds + ended.seconds,
+                    sent=ended.down_bytes,
+                    received=ended.up_bytes,
+                    note=f"stream ended: {ended.why}",
+                )
+            )
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that waits."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def head_begins(self, link: Link) -> None:
+        """A part of a head is there; the rest has so long to come."""
+        self._heading.setdefault(link, self.loop.time() + self.settings.head_seconds)
+
+    def head_ends(self, link: Link) -> None:
+        """The head is whole."""
+        if self._heading:
+            self._heading.pop(link, None)
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for link in [link for link, due in self._heading.items() if due <= now]:
+            del self._heading[link]
+            link.too_slow()
+        if not self.closing:
+            self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def no_stream_for(self, caller: Caller, route: Route | None) -> Verdict | None:
+        """Why no stream can be opened now; None when it can, or the route opens none."""
+        if route is None or route.kind not in (HIJACK, OPAQUE, STREAM):
+            return None
+        if caller.uid and self.pump.streams_of(caller.uid) >= self.settings.streams_per_user:
+            what = (
+                f"you have {self.settings.streams_per_user} streams open (terminals, logs, events)"
+            )
+            return Verdict(DENY, "limit.streams", what, "End some of them", 429)
+        if route.kind != STREAM and not self.pump.ready:
+            what = "the service that carries open streams does not answer"
+            remedy = "Try again in a moment; administrators: systemctl status ds01-pump"
+            return Verdict(DENY, "pump.silent", what, remedy, 503)
+        return None
+
+    # --- the engine ---------------------------------------------------------------------------
+
+    def connect_engine(self) -> socket.socket:
+        """A new connection to the engine.
+
+        :raises BlockingIOError: its queue is full at the moment.
+        :raises OSError: it is not there.
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(self.settings.engine_socket)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def note_api(self, raw: bytes) -> None:
+        """The engine's answer tells its newest API version."""
+        if raw == self._api_raw or not raw:
+            return
+        major, _dot, minor = raw.partition(b".")
+        if major.isdigit() and minor.isdigit():
+            self._api_raw = raw
+            self.engine_api = (int(major), int(minor))
+            shown = min(self.engine_api, API_MAX)
+            self.api_shown = b"%d.%d" % shown
+
+    def caps_api(self, raw: bytes) -> bool:
+        """Whether an answer shows a newer API than the gateway knows."""
+        return bool(raw) and raw == self._api_raw and self.api_shown != raw
+
+    def engine_lost(self) -> None:
+        """The engine that answers next may be another one."""
+        self._api_raw = b""
+        self.engine_api = None
+
+    def learn(self, then: Callable[[], None]) -> None:
+        """Ask the engine for its version first.
+
+        :param then: called when it is known, or cannot be.
+        """
+        self._learners.append(then)
+        if len(self._learners) == 1:
+            self.spawn(self._learn())
+
+    async def _learn(self) -> None:
+        try:
+            await asyncio.wait_for(self._ping(), LEARN_SECONDS)
+        except (OSError, ValueError, asyncio.TimeoutError):
+            pass  # the request itself meets the same engine, and says so
+        learners, self._learners = self._learners, []
+        for then in learners:
+            then()
+
+    async def _ping(self) -> None:
+        with self.connect_engine() as sock:
+            await self.loop.sock_sendall(sock, _PING)
+            raw = b""
+            while find_end(raw) < 0:
+                part = await self.loop.sock_recv(sock, 65536)
+                if not part:
+                    raise ConnectionResetError
+                raw += part
+            self.note_api(parse_response(raw[: find_end(raw)], "GET").api)
+
+    # --- closing ------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Accept no more; who knocks waits in the socket for the next gateway."""
+        self.closing = True
+        if self._accepting:
+            self._accepting = False
+            self.loop.remove_reader(self._listener.fileno())
+        for link in list(self._links):
+            link.hand_over_now()
+            if link.state in (IDLE, LINGER) and link.served and link.at_rest:
+                link.drop()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._links
+
+    def abandon(self) -> None:
+        """Break off what is still under way."""
+        for link in list(self._links):
+            link.drop("gateway")
+        for task in self._tasks:
+            task.cancel()
