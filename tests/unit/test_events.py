@@ -20,6 +20,7 @@ from ds01.core.events import (
     Event,
     EventError,
     append,
+    append_many,
     encode,
     format_timestamp,
     iter_events,
@@ -196,6 +197,44 @@ def test_a_full_disk_is_said_clearly() -> None:
         append("/dev/full", _event())
     assert "No space left on device" in caught.value.what
     assert "Free space" in caught.value.remedy
+
+
+def test_many_events_go_out_in_few_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "events.jsonl"
+    log.write_bytes(b'{"cut')
+    sizes: list[int] = []
+    write = os.write
+
+    def watched(descriptor: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", watched)
+    append_many(str(log), (_event(details={"n": n, "x": "y" * 9000}) for n in range(100)))
+    assert len(sizes) == 2
+    assert [e["details"]["n"] for e in iter_events(str(log))] == list(range(100))
+    assert all(len(line) < MAX_LINE_BYTES for line in log.read_bytes().splitlines(True))
+    append_many(str(log), [])
+    assert len(sizes) == 2
+
+
+def test_a_disk_that_fills_up_tells_how_many_events_are_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "events.jsonl"
+    write = os.write
+    # The second write takes two lines and a half.
+    sizes = [10**6, 500]
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[: sizes.pop(0)]))
+    events = [_event(details={"n": n, "x": "y" * 60}) for n in range(100)]
+    line = len(encode(events[0]))
+    with pytest.raises(EventError) as caught:
+        append_many(str(log), events)
+    kept = 64 + 500 // line
+    assert caught.value.lost == 100 - kept
+    monkeypatch.undo()
+    append(str(log), _event(details={"n": 100}))
+    assert [e["details"]["n"] for e in iter_events(str(log))] == [*range(kept), 100]
 
 
 def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(tmp_path: Path) -> None:

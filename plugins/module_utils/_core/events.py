@@ -19,7 +19,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import IO, Any, cast
@@ -41,12 +41,20 @@ _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*\Z")
 _TYPE_MAX = 100
 _NAME_MAX = 256
 _DEPTH_MAX = 8
+_AT_ONCE = 64
+_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 # Tried in this order until the line fits: characters kept of a string, items of a list.
 _CUTS = ((None, None), (1024, 64), (256, 32), (64, 16), (16, 4))
 
 
 class EventError(Ds01Error):
-    """An event that cannot be written, or a log that cannot be read."""
+    """An event that cannot be written, or a log that cannot be read.
+
+    :ivar written: lines that were whole on the disk before the fault.
+    :ivar lost: events that were lost.
+    """
+
+    written, lost = 0, 1
 
 
 def utc_now() -> datetime:
@@ -103,11 +111,14 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """The object as it is written, before any cut."""
+        return self._record(_plain(self.details, None, None, 0))
+
+    def _record(self, details: Any) -> dict[str, Any]:
         record: dict[str, Any] = {
             "timestamp": format_timestamp(self.timestamp),
             "event_type": self.event_type,
             "source": _text(self.source, None),
-            "details": _plain(self.details, None, None, 0),
+            "details": details,
             "schema_version": SCHEMA_VERSION,
         }
         if self.user is not None:
@@ -121,7 +132,7 @@ def encode(event: Event) -> bytes:
     What is too long is cut inside ``details`` and says so there (``…[+N]``,
     ``_truncated``), so that the line is always whole JSON.
     """
-    record = event.as_dict()
+    record = event._record({})
     for string_max, items_max in _CUTS:
         details = _plain(event.details, string_max, items_max, 0)
         if string_max is not None:
@@ -138,20 +149,45 @@ def append(path: str, event: Event) -> None:
 
     :raises EventError: the file cannot be opened or written, the disk is full.
     """
-    line = encode(event)
+    append_lines(path, encode(event))
+
+
+def append_many(path: str, events: Iterable[Event]) -> None:
+    """Add several events, in few writes.
+
+    Several whole lines in one write(2) are as safe as one: with O_APPEND the kernel finds the end and
+    writes in one step, under the file's lock, however much it is.
+
+    :raises EventError: as :func:`append`; ``lost`` tells how many of them.
+    """
+    lines = [encode(event) for event in events]
+    for start in range(0, len(lines), _AT_ONCE):
+        try:
+            append_lines(path, b"".join(lines[start : start + _AT_ONCE]))
+        except EventError as error:
+            error.lost = len(lines) - start - error.written
+            raise
+
+
+def append_lines(path: str, lines: bytes) -> None:
+    """Add encoded lines, in one write.
+
+    :raises EventError: as :func:`append`.
+    """
     try:
         descriptor = _open_for_append(path)
         try:
-            if not _ends_with_newline(descriptor):
-                # A full disk once cut a line short: keep ours out of its remains.
-                line = b"\n" + line
-            written = os.write(descriptor, line)
+            # A full disk once cut a line short: keep ours out of its remains.
+            lead = b"" if _ends_with_newline(descriptor) else b"\n"
+            written = os.write(descriptor, lead + lines)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise _write_error(path, error) from error
-    if written != len(line):
-        raise _write_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    if written != len(lead) + len(lines):
+        short = _write_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        short.written = lines[: max(0, written - len(lead))].count(b"\n")
+        raise short
 
 
 def iter_events(
@@ -317,7 +353,7 @@ def _read_remedy(error: Exception) -> str:
 
 
 def _dump(record: Mapping[str, Any]) -> bytes:
-    text = json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = _ENCODER.encode(record)
     # ensure_ascii escapes every control character but DEL.
     return text.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
 
