@@ -85,6 +85,13 @@ options:
       - Needs the distribution's C(python3-venv).
     type: path
     default: /usr/bin/python3
+  needs:
+    description:
+      - With O(state=rolled_back), files that the release to go back to must have, by their paths inside
+        it; without one of them nothing changes.
+    type: list
+    elements: str
+    default: []
   event_log:
     description: The event log that a change is recorded in.
     type: path
@@ -173,6 +180,7 @@ ARGUMENTS: dict[str, Any] = {
     "links": {"type": "dict", "default": {}},
     "keep": {"type": "int", "default": 3},
     "python": {"type": "path", "default": "/usr/bin/python3"},
+    "needs": {"type": "list", "elements": "str", "default": []},
     "event_log": {"type": "path", "default": "/var/log/ds01/events.jsonl"},
 }
 
@@ -206,10 +214,10 @@ def change(module: AnsibleModule) -> tuple[Found, Plan]:
     root, keep = params["root"], params["keep"]
     tools = Tools(run=runner(module), python=params["python"])
     if params["state"] == "rolled_back":
-        if module.check_mode:
-            found = look(root, {})
-            return found, plan_rollback(found)
-        return roll_back(root, tools)
+        found = look(root, {})
+        plan = plan_rollback(found)
+        need(root, str(plan.release), params["needs"])
+        return (found, plan) if module.check_mode else roll_back(root, tools)
     payload = read_payload(params)
     name = release_name(payload.version, payload.sha256, python_version(module))
     links = {
@@ -220,6 +228,20 @@ def change(module: AnsibleModule) -> tuple[Found, Plan]:
     if module.check_mode or not plan.changed:
         return found, plan
     return install(root, name, links, keep, payload, tools)
+
+
+def need(root: str, release: str, files: list[str]) -> None:
+    """Refuse a release without a file that something on this host runs.
+
+    :raises Ds01Error: one is missing.
+    """
+    for path in files:
+        if not os.path.exists(os.path.join(root, release, path)):
+            raise Ds01Error(
+                f"the release to go back to, {release}, has no {path}, which this host runs",
+                root,
+                "Undo what needs it first; for the gateway that is playbooks/undo_gateway.yml",
+            )
 
 
 def read_payload(params: dict[str, Any]) -> Payload:

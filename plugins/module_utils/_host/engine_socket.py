@@ -9,6 +9,7 @@ Source: systemctl(1), proc_net(5) (``/proc/net/unix``, ``/proc/net/tcp``), unix(
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import stat
@@ -79,6 +80,30 @@ def tcp_ports(pid: int, proc: str = "/proc") -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def api_ports(pid: int, daemon_json: str = "/etc/docker/daemon.json") -> tuple[int, ...]:
+    """The TCP ports of the engine but that of its metrics (``metrics-addr``): the API's, or swarm's."""
+    metrics = ""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        told = json.loads(Path(daemon_json).read_text(encoding="utf-8")).get("metrics-addr")
+        metrics = str(told).rpartition(":")[2]
+    return tuple(port for port in tcp_ports(pid) if str(port) != metrics) if pid else ()
+
+
+def has_dead_socket(pid: int, proc: str = "/proc") -> bool:
+    """Whether a process has a file mounted that was removed where it came from.
+
+    That is how a bind mount of a socket looks from the moment on that another socket was bound in
+    its place: the fourth field of its line in mountinfo ends in ``//deleted`` (proc_pid_mountinfo(5)).
+    """
+    with contextlib.suppress(OSError):
+        text = Path(proc, str(pid), "mountinfo").read_text(encoding="utf-8", errors="replace")
+        roots = [
+            words[3] for words in (line.split() for line in text.splitlines()) if len(words) > 4
+        ]
+        return any(root.endswith(".sock//deleted") for root in roots)
+    return False
+
+
 def other_sockets(paths: Sequence[str] = OTHER_SOCKETS) -> list[tuple[str, int, int]]:
     """Path, permission bits and group id of those that are there."""
     found = []
@@ -108,13 +133,19 @@ def answers(path: str, timeout: float = PING_SECONDS) -> bool:
 class UnitState:
     """One unit.
 
+    :param state: its ActiveState.
     :param enabled: whether it starts at boot.
     :param stale: whether its file is newer than what systemd has read of it.
     """
 
-    active: bool = False
+    state: str = "inactive"
     enabled: bool = False
     stale: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs, or is about to."""
+        return self.state in ("active", "activating", "reloading")
 
 
 class Units:
@@ -149,11 +180,15 @@ class Units:
         for block in out.split("\n\n"):
             told = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
             found[told.get("Id", "")] = UnitState(
-                active=told.get("ActiveState") in ("active", "activating", "reloading"),
+                state=told.get("ActiveState", "unknown"),
                 enabled=told.get("UnitFileState") == "enabled",
                 stale=told.get("NeedDaemonReload") == "yes",
             )
         return found
+
+    def main_pid(self, unit: str) -> int:
+        """A service's process; 0 where it does not run."""
+        return int((self.show(unit, "MainPID")["MainPID"] or ["0"])[0])
 
     def journal(self, unit: str) -> str:
         """The last lines of a unit's log."""
@@ -251,9 +286,5 @@ class SocketHost:
     def answers(self, path: str) -> bool:
         return answers(path)
 
-    def main_pid(self) -> int:
-        """The engine's process; 0 where it does not run."""
-        return int((self.units.show(self.service, "MainPID")["MainPID"] or ["0"])[0])
-
     def listens(self) -> tuple[str, ...]:
-        return listens(self.main_pid())
+        return listens(self.units.main_pid(self.service))

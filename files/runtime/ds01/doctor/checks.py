@@ -11,6 +11,7 @@ from ds01.core.errors import Ds01Error
 from ds01.doctor.engine import check_daemon_json, check_engine
 from ds01.doctor.event_log import check_event_log
 from ds01.doctor.finding import Finding, Severity
+from ds01.doctor.gateway import check_door, check_observed
 from ds01.doctor.gpu import check_daemon, check_leases
 from ds01.doctor.limits import (
     check_capabilities,
@@ -39,6 +40,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("capabilities", check_capabilities),
     ("daemon.json", check_daemon_json),
     ("engine", check_engine),
+    ("door", check_door),
+    ("observed users", check_observed),
     ("helper daemon", check_daemon),
     ("GPU leases", check_leases),
     ("event log", check_event_log),

@@ -17,6 +17,7 @@ from ds01.core.gather import Gathered, HostPort, IoSettings, gather
 from ds01.core.limits import Limits
 
 if TYPE_CHECKING:
+    from ds01.doctor.gateway import GatewayFacts
     from ds01.doctor.gpu import GpuFacts
 
 
@@ -46,7 +47,7 @@ class Machine:
     :param host: cgroups, systemd, accounts, disks.
     :param engine_info: the engine's ``GET /info``; raises what ``engine_errors`` names.
     :param unit_state: ActiveState of a unit, as ``systemctl is-active`` says it.
-    :param gpu: of GPU leases; None where they are not looked at.
+    :param gpu: of GPU leases; None where they are not looked at. So with ``gateway``, the door.
     """
 
     host: HostPort
@@ -57,6 +58,7 @@ class Machine:
     places: Places = field(default_factory=Places)
     engine_errors: tuple[type[Exception], ...] = ()
     gpu: GpuFacts | None = None
+    gateway: GatewayFacts | None = None
 
     @cached_property
     def applied(self) -> tuple[Limits, IoSettings]:
@@ -86,6 +88,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """The host that this runs on."""
+    from ds01.doctor.gateway import this_host as this_door
     from ds01.doctor.gpu import this_host
     from ds01.host.engine import Engine, EngineError
     from ds01.host.host import Host
@@ -101,4 +104,5 @@ def this_machine() -> Machine:
         now=limits_source.now(),
         engine_errors=(EngineError,),
         gpu=this_host(),
+        gateway=this_door(),
     )
