@@ -176,7 +176,7 @@ def _continue(x: Exchange) -> None:
 def _hijack(x: Exchange) -> None:
     """An upgrade, then everything comes back; ends when the client has ended its side."""
     x.body()
-    x.close = True
+    x.close = x.stream = True
     if x.seen.head.values(b"upgrade"):
         x.send(b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n")
         x.send(b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
@@ -191,7 +191,7 @@ def _hijack(x: Exchange) -> None:
 
 def _upgrade_unasked(x: Exchange) -> None:
     x.body()
-    x.close = True
+    x.close = x.stream = True
     x.send(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
     x.wire.sock.settimeout(5)
     while x.raw():

@@ -28,14 +28,17 @@ READY = 20.0
 
 
 class Program:
-    """A process of ours, with what it says on standard error."""
+    """A process of ours, with what it says on standard error.
 
-    def __init__(self, name: str, words: Sequence[str], log: Path) -> None:
+    :param strict: with Python's and asyncio's checks for mistakes, which make it slow.
+    """
+
+    def __init__(self, name: str, words: Sequence[str], log: Path, strict: bool = True) -> None:
         self.log = log
         self.name = name
         with log.open("wb") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-m", name, *words],
+                [sys.executable, *(["-X", "dev"] if strict else []), "-m", name, *words],
                 env={**os.environ, "PYTHONPATH": str(RUNTIME), "PYTHONDONTWRITEBYTECODE": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -92,17 +95,23 @@ class GatewayWorld:
     """A door with all that is behind it; ends with checks of the processes' health.
 
     :param settings: keys of ``gateway.json``.
-    :param engine: socket of an engine to use in place of a recording one in this process.
+    :param engine: socket of another engine than the recording one.
+    :param strict: see :class:`Program`.
     """
 
     def __init__(
-        self, settings: Mapping[str, Any] | None = None, engine: Path | None = None
+        self,
+        settings: Mapping[str, Any] | None = None,
+        engine: Path | None = None,
+        strict: bool = True,
     ) -> None:
         self.top = Path(tempfile.mkdtemp(prefix="ds01-door-"))
         self.top.chmod(0o711)
         self.door = self.top / "docker.sock"
-        self.engine = RecordingEngine(engine or self.top / "engine.sock", ANSWERS)
+        self.engine = RecordingEngine(self.top / "engine.sock", ANSWERS)
+        self._behind = engine or self.engine.path
         self._settings = dict(settings or {})
+        self._strict = strict
         self.pump = self._start_pump()
         self.gateway = self._start_gateway()
         self.wait_ready()
@@ -110,7 +119,7 @@ class GatewayWorld:
 
     def _start_pump(self) -> Program:
         pump = self.top / "pump.sock"
-        program = Program("ds01.pump", ["--listen", str(pump)], self.top / "pump.log")
+        program = Program("ds01.pump", ["--listen", str(pump)], self.top / "pump.log", self._strict)
         try:
             wait_for_file(pump, READY)
         except TimeoutError:
@@ -122,7 +131,7 @@ class GatewayWorld:
         (self.top / "gateway.json").write_text(json.dumps(self._settings), encoding="utf-8")
         files = {
             "listen": "docker.sock",
-            "engine": "engine.sock",
+            "engine": str(self._behind),
             "pump": "pump.sock",
             "settings": "gateway.json",
             "limits": "limits.json",
@@ -133,7 +142,9 @@ class GatewayWorld:
         words = [
             word for name, file in files.items() for word in (f"--{name}", str(self.top / file))
         ]
-        return Program("ds01.gateway", [*words, "--any-cgroup"], self.top / "gateway.log")
+        return Program(
+            "ds01.gateway", [*words, "--any-cgroup"], self.top / "gateway.log", self._strict
+        )
 
     def wait_ready(self) -> None:
         """Wait until the door answers."""

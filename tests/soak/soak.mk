@@ -5,3 +5,15 @@ SOAK_REQUESTS ?= 100000
 .PHONY: soak
 soak: setup ## ask the lease book 100,000 times, killing at every step
 	PYTHONPATH=files/runtime:tests nice -n 15 python -m soak.soak --requests $(SOAK_REQUESTS) --processes 8
+
+SOAK_BYTES ?= 8G
+
+.PHONY: soak-streams
+soak-streams: setup ## 8 GB each way through gateway and pump: bytes identical, memory flat
+	PYTHONPATH=files/runtime:tests python -m soak.gateway_streams --bytes $(SOAK_BYTES)
+
+SECONDS ?= 600
+
+.PHONY: fuzz
+fuzz: setup ## made-up bytes for the gateway; SECONDS=600 says for how long
+	DS01_FUZZ_SECONDS=$(SECONDS) python -m pytest -s tests/property/test_gateway_fuzz.py tests/property/test_gateway_fuzz_door.py
