@@ -40,7 +40,7 @@ ID = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2"
             Target(None, "/events", "filters=%7B%22type%22%3A%5B%22container%22%5D%7D"),
         ),
         (b'/events?filters={"a":["b"]}', Target(None, "/events", "filters={%22a%22:[%22b%22]}")),
-        (b"/build?t=a%3cb>c<d", Target(None, "/build", "t=a%3cb%3Ec%3Cd")),
+        (b"/build?t=a%3cb>c<d\\e^f`{|}~", Target(None, "/build", "t=a%3cb%3Ec%3Cd%5Ce^f`{|}~")),
         (b"/auth?a=b;c=d&e=%zz", Target(None, "/auth", "a=b;c=d&e=%zz")),
     ],
 )

@@ -27,7 +27,7 @@ _NUMBER = r"(?:0|[1-9][0-9]{0,2})"
 _LOOKS_VERSIONED = r"/v[0-9.]+(?:[/?]|\Z)"
 # What nearly every request is: a version, clean segments, a query without rarities.
 _PLAIN = re.compile(
-    rb"(?:/v(%(n)b)\.(%(n)b)(?=/))?(?!%(v)b)((?:/(?!\.{1,2}(?:[/?]|\Z))[%(c)b]+)+/?|/)(?:\?([!$-;=?-~]*))?\Z"
+    rb"(?:/v(%(n)b)\.(%(n)b)(?=/))?(?!%(v)b)((?:/(?!\.{1,2}(?:[/?]|\Z))[%(c)b]+)+/?|/)(?:\?([!$-;=?-\[\]-~]*))?\Z"
     % {
         b"n": _NUMBER.encode(),
         b"v": _LOOKS_VERSIONED.encode(),
@@ -40,7 +40,7 @@ _PATH = re.compile(rf"[{_CHARACTERS}/\[\]]*\Z")
 _QUERY = re.compile(r"[!-~]*\Z")
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Legal in no URI, yet curl sends them as they are typed; encoded they mean the same to the engine.
-_ENCODED = {'"': "%22", "<": "%3C", ">": "%3E"}
+_ENCODED = {'"': "%22", "<": "%3C", ">": "%3E", "\\": "%5C"}
 
 
 @dataclass(frozen=True)
