@@ -71,6 +71,7 @@ def _tar(collection: str) -> bytes:
     runtime = os.path.join(collection, "files", "runtime")
     members = {f"lib/ds01/{name}": path for name, path in _tree(f"{runtime}/ds01", collection)}
     members.update((f"man/{name}", path) for name, path in _tree(f"{runtime}/man", collection))
+    members["wrapper/docker"] = os.path.join(runtime, "wrapper", "docker")
     members["requirements.txt"] = os.path.join(runtime, "requirements.txt")
     if "lib/ds01/__main__.py" not in members:
         raise PayloadError(f"{runtime}/ds01 holds no runtime package")

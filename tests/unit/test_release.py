@@ -220,6 +220,17 @@ def test_an_installed_release_is_complete_linked_and_unlocked(root: Path) -> Non
     _install(root, "one")  # would wait for a lock that was left behind
 
 
+def test_the_docker_wrapper_knows_its_release(root: Path) -> None:
+    payload = _payload("one", {"wrapper/docker": "#!/bin/sh\nrelease='@RELEASE@'\n"})
+    name = release_name(payload.version, payload.sha256, (3, 13))
+    install(str(root), name, {}, 3, payload, FakeHost().tools)
+    wrapper = root / "current/bin/docker"
+    assert wrapper.read_text() == f"#!/bin/sh\nrelease='{root}/{name}'\n"
+    assert os.access(wrapper, os.X_OK)
+    wrapper.write_text("changed")
+    assert faults(str(root / name)) == ["bin/docker was changed"]
+
+
 def test_a_second_run_makes_nothing(root: Path) -> None:
     name = _install(root, "one")
     before = os.stat(root / name).st_ino

@@ -59,7 +59,7 @@ def test_the_archive_holds_the_domain_as_files_and_nothing_made(collection: Path
         members = archive.getmembers()
     names = {member.name for member in members}
     assert {"lib/ds01/__main__.py", "lib/ds01/core/limits.py", "lib/ds01/host/cgroupfs.py"} <= names
-    assert {"lib/ds01/limits_yaml.py", "man/ds01.1", "requirements.txt"} <= names
+    assert {"lib/ds01/limits_yaml.py", "man/ds01.1", "requirements.txt", "wrapper/docker"} <= names
     assert all(member.isfile() for member in members)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 

@@ -34,7 +34,8 @@ class Payload:
     """What a release is made from.
 
     :param version: the collection's version.
-    :param archive: gzip-compressed tar with ``lib/``, ``man/`` and ``requirements.txt``.
+    :param archive: gzip-compressed tar with ``lib/``, ``man/``, ``wrapper/`` and
+        ``requirements.txt``.
     :param sha256: SHA-256 of the uncompressed tar, in hex (compressors differ in their output).
     :param wheels: wheels by file name; with them no package index is asked.
     :param wheelhouse: a directory of this host with wheels, for the same purpose.
@@ -98,6 +99,7 @@ def build(name: str, payload: Payload, root: str, tools: Tools, donors: Sequence
         _install_packages(payload, work, tools)
     tools.on_step("stamp")
     _write_command(work, final)
+    _write_wrapper(work, final)
     python = os.path.join(venv, "bin/python3")
     _must_run(tools.run, [python, "-m", "compileall", "-q", os.path.join(work, "lib")], "python3")
     _stamp(work, name, payload, tools)
@@ -221,6 +223,19 @@ def _write_command(work: str, final: str) -> None:
             "from ds01.__main__ import main\n\n"
             "sys.exit(main())\n"
         )
+    os.chmod(path, 0o755)
+
+
+def _write_wrapper(work: str, final: str) -> None:
+    """``bin/docker``, which has to know where its release is without asking anybody."""
+    try:
+        with open(os.path.join(work, "wrapper/docker"), encoding="utf-8") as stream:
+            text = stream.read()
+    except FileNotFoundError:
+        return  # a payload of before there was one
+    path = os.path.join(work, "bin/docker")
+    with open(path, "w", encoding="utf-8") as out:
+        out.write(text.replace("@RELEASE@", final))
     os.chmod(path, 0o755)
 
 
