@@ -86,9 +86,8 @@ mode: a segment `.` or `..`, `%` after decoding, a character that no name in doc
 digits and `. _ : @ + ~ = , - [ ]`), bytes outside ASCII, a target that is no path (`http://…`, `*`), a
 second version, a version that is not written like `v1.45`, more than 64 KiB. Doubled slashes are
 redirected for GET and HEAD, as the engine does it, and refused otherwise. A network whose name has
-other characters is reached by its id. Names of containers, execs and volumes are one segment; an
-image's name may have slashes, and the last segment says what is asked of it, as in the engine:
-`/images/a/json/history` is the history of the image `a/json`.
+other characters is reached by its id. Names may have slashes, and the last segment says what is asked,
+as in the engine: `/images/a/json/history` is the history of the image `a/json`.
 """
 
 

@@ -116,17 +116,30 @@ def test_a_redirect_leads_to_a_path_of_this_socket_that_is_accepted(
     assert isinstance(outcome(refused.location.encode("ascii"), method), Target)
 
 
+def _plain(template: str) -> str:
+    """A template without the names of its variables."""
+    return re.sub(r"\(.*?\)|{\w+}", "{}", template)
+
+
+ON_LIST = {
+    method: {_plain(route.template) for route in routes.ROUTES if route.method == method}
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+}
+
+
 @settings(max_examples=500)
 @given(paths, methods)
+@example("/containers/a/checkpoints/b", "DELETE")
 def test_the_list_takes_a_path_for_what_the_engine_takes_it_for(path: str, method: str) -> None:
     route = routes.find(method, path)
-    if route is None:
-        return
     engine = engine_route(method, path)
+    if route is None:
+        # The engine has nothing there, or something that was left out.
+        assert engine is None or _plain(engine[0]) not in ON_LIST[method]
+        return
     assert engine is not None
-    template, variables = engine
-    assert re.sub(r"\(.*?\)", "{}", template) == re.sub(r"{\w+}", "{}", route.template)
-    assert all(variable and not variable.startswith("/") for variable in variables)
+    assert _plain(engine[0]) == _plain(route.template)
+    assert all(variable and not variable.startswith("/") for variable in engine[1])
 
 
 LISTED = [row for row in lines(REFERENCE) if routes.find(row[0], re.sub(r"{\w+}", "a", row[1]))]
@@ -136,18 +149,12 @@ references = st.from_regex(
 )
 
 
-@given(st.sampled_from(LISTED), names, references)
-def test_whatever_a_thing_is_called_it_is_reached(
-    row: tuple[str, str], name: str, reference: str
-) -> None:
+@given(st.sampled_from(LISTED), st.one_of(names, references))
+@example(("GET", "/images/{name}/json"), "a/json")
+def test_whatever_a_thing_is_called_it_is_reached(row: tuple[str, str], name: str) -> None:
     method, template = row
-    spacious = template.split("/")[1] in ("images", "distribution", "plugins")
-    path = re.sub(r"{\w+}", lambda _match: reference if spacious else name, template)
-    if any(segment in (".", "..") for segment in path.split("/")):
-        return
-    target = parse_target(f"/v1.45{path}".encode("ascii"))
+    target = parse_target(f"/v1.45{re.sub(r'{[a-z]+}', name, template)}".encode("ascii"))
     route = routes.find(method, target.path)
-    assert route is not None
-    assert route.template == template or engine_route(method, path) == engine_route(
-        method, route.template
-    )
+    engine = engine_route(method, target.path)
+    assert route is not None and engine is not None
+    assert _plain(route.template) == _plain(engine[0])

@@ -118,11 +118,19 @@ def test_a_path_with_a_variable_can_mean_one_row_only() -> None:
         ("GET", "/networks/", "network_list"),
         ("DELETE", "/networks/prune", "network_delete"),
         ("GET", "/networks/a:b+c", "network_inspect"),
+        # docker inspect lab/base:1 tries every kind of thing.
+        ("GET", "/containers/lab/base:1/json", "container_inspect"),
+        ("GET", "/networks/lab/base:1", "network_inspect"),
+        ("GET", "/volumes/lab/base:1", "volume_inspect"),
+        ("DELETE", "/containers/web/db", "container_delete"),
+        ("DELETE", "/containers/a/checkpoints/b/c", "container_delete"),
+        ("DELETE", "/containers/a/checkpoints", "container_delete"),
+        ("POST", "/containers/a/checkpoints/start", "container_start"),
+        ("POST", "/containers/a/b/start", "container_start"),
+        ("POST", "/networks/a/connect/connect", "network_connect"),
     ],
 )
-def test_ambiguous_names_mean_what_the_engine_takes_them_for(
-    method: str, path: str, name: str
-) -> None:
+def test_names_mean_what_the_engine_takes_them_for(method: str, path: str, name: str) -> None:
     route = find(method, path)
     assert route is not None and route.name == name
     engine = engine_route(method, path)
@@ -151,15 +159,10 @@ def test_ambiguous_names_mean_what_the_engine_takes_them_for(
         ("TRACE", "/_ping"),
         ("GET", "/_ping/"),
         ("GET", "/containers//json"),
-        ("GET", "/containers/.a/json"),
-        ("GET", "/containers/-a/json"),
         ("GET", "/containers/a b/json"),
         ("GET", "/containers/a\n/json"),
         ("GET", "/containers/a/json\n"),
-        ("GET", "/containers/web/db/json"),
-        ("DELETE", "/containers/web/db"),
         ("DELETE", "/containers/"),
-        ("POST", "/containers/a/b/start"),
         ("POST", "/containers/a/start/"),
         ("POST", "/containers/a/start/now"),
         ("POST", "/containers/a/copy"),
@@ -174,11 +177,8 @@ def test_ambiguous_names_mean_what_the_engine_takes_them_for(
         ("DELETE", "/containers/a/"),
         ("DELETE", "/networks/a/"),
         ("GET", "/volumes/"),
-        ("GET", "/volumes/a/b"),
         ("PUT", "/volumes/a"),
-        ("GET", "/networks/a/b"),
         ("POST", "/networks//connect"),
-        ("POST", "/exec/a/b/start"),
         ("POST", "/plugins/pull"),
         ("POST", "/plugins/a/enable"),
         ("DELETE", "/plugins/a"),
@@ -237,6 +237,8 @@ def test_what_asks_only_is_no_change_and_what_changes_is_not_said_to_ask() -> No
 def test_the_methods_of_a_path_are_told() -> None:
     assert methods_of("/_ping") == ("GET", "HEAD")
     assert methods_of("/containers/a/archive") == ("GET", "HEAD", "PUT")
+    assert methods_of("/containers/json") == ("GET",)
+    assert methods_of("/containers/a") == ("DELETE",)
     assert methods_of("/volumes/a") == ("DELETE", "GET")
     assert methods_of("/swarm/init") == ()
 

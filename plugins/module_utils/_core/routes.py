@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which endpoint of the allow-list a request means.
 
-The engine routes with gorilla/mux: a template of the table is anchored at both ends, a variable of
-an image may contain slashes, and the last segment decides (``/images/a/json/history`` is the
-history of ``a/json``). Names of other things are one segment here: the engine would take slashes in
-them too, but has nothing that is called so.
+The engine routes with gorilla/mux: a template is anchored at both ends, a variable may contain
+slashes, and the last segment decides (``/images/a/json/history`` is the history of ``a/json``). So it
+is here, for every variable: ``docker inspect lab/base:1`` asks for a container, a network and a volume
+of that name too, and has to hear from the engine that there are none. (A container is reached by a
+name with a slash only through the alias that ``--link`` gave it.)
 """
 
 from __future__ import annotations
@@ -50,21 +51,10 @@ __all__ = [
     "methods_of",
 ]
 
-# RestrictedNameChars of moby (daemon/names); ids are such names too.
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
-# A network's name is free text.
-_SEGMENT = re.compile(r"[^/]+\Z")
-# References, digests and ids; a registry can be an IPv6 address in brackets.
-_REFERENCE = re.compile(r"[^/]+(?:/[^/]+)*\Z")
-_VARIABLES = {
-    "containers": _NAME,
-    "exec": _NAME,
-    "volumes": _NAME,
-    "networks": _SEGMENT,
-    "images": _REFERENCE,
-    "distribution": _REFERENCE,
-    "plugins": _REFERENCE,
-}
+# Segments of what parse_target lets through; none is empty.
+_NAME = re.compile(r"[!-.0-~]+(?:/[!-.0-~]+)*\Z")
+# Rows that end in their variable would take these, which the engine's router finds first.
+_TAKEN = {("DELETE", "containers"): re.compile(r"[^/]+/checkpoints/[^/]+\Z")}
 # The engine lists networks under both, for clients of long ago.
 _ALIASES = {"/networks": "/networks/"}
 
@@ -101,21 +91,28 @@ def find(method: str, path: str) -> Route | None:
     route = paths.get(path) if paths is not None else None
     if route is not None:
         return route
-    noun, slash, rest = path[1:].partition("/")
-    variable = _VARIABLES.get(noun)
-    if not slash or variable is None:
-        return None
+    noun, _slash, rest = path[1:].partition("/")
     name, _slash, last = rest.rpartition("/")
     route = _SHAPES.get((method, noun, last)) if last else None
     if route is None:
         name = rest
         route = _SHAPES.get((method, noun, ""))
-    return route if route is not None and variable.match(name) else None
+        if route is None:
+            return None
+        taken = _TAKEN.get((method, noun))
+        if taken is not None and taken.match(name):
+            return None
+    return route if _NAME.match(name) else None
 
 
 def methods_of(path: str) -> tuple[str, ...]:
-    """The methods with which a path is on the list, in the order of the alphabet."""
-    return tuple(method for method in sorted(_EXACT) if find(method, path) is not None)
+    """The methods with which a path is on the list, in the order of the alphabet.
+
+    A thing that may be called like an endpoint counts only where there is no such endpoint.
+    """
+    found = [route for method in sorted(_EXACT) if (route := find(method, path)) is not None]
+    exact = [route for route in found if not route.template.endswith("}")]
+    return tuple(route.method for route in exact or found)
 
 
 def left_out(method: str, path: str) -> LeftOut | None:
