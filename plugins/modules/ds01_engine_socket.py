@@ -68,7 +68,7 @@ actions:
     - What was done, in order (in check mode, what would be).
     - C(write) replaces or removes the drop-in, C(move) restarts the engine with it, C(reload) and C(renew)
       put changed units into effect, C(open) and C(serve) start the door, C(enable) makes it start at boot;
-      C(close), C(drain) and C(disable) undo them.
+      C(sweep), C(close), C(drain) and C(disable) undo them.
   returned: success
   type: list
   elements: str
@@ -146,6 +146,7 @@ def look(module: AnsibleModule, host: Host) -> domain.Found:
         hosts=tuple(map(str, told)) if isinstance(told, list) else None,
         engine_active=seen.facts.active,
         engine_listens=listens,
+        engine_file=os.path.lexists(domain.ENGINE),
         active={name: unit.active for name, unit in units.items()},
         enabled=frozenset(name for name, unit in units.items() if unit.enabled),
         stale=frozenset(name for name, unit in units.items() if unit.stale),

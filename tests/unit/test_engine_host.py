@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import socketserver
 import stat
 import threading
@@ -303,3 +304,15 @@ def test_processes_are_listed_with_their_arguments(tmp_path: Path) -> None:
     (tmp_path / "self").mkdir()
     found = sorted(engine_host.process_arguments(str(tmp_path)))
     assert found == [[""], ["/sbin/init", "splash"]]
+
+
+def test_a_socket_that_nobody_listens_on_any_more_is_passed_over(tmp_path: Path) -> None:
+    behind, door = str(tmp_path / "engine.sock"), str(tmp_path / "docker.sock")
+    with socket.socket(socket.AF_UNIX) as old, socket.socket(socket.AF_UNIX) as new:
+        old.bind(behind)
+        assert engine.find_socket([behind, door]) == behind
+        new.bind(door)
+        new.listen()
+        assert engine.find_socket([behind, door]) == door
+        old.listen()
+        assert engine.find_socket([behind, door]) == behind

@@ -57,6 +57,7 @@ class FakeHost:
     drop_in: str | None = None
     known: str | None = None
     engine_at: str = DOOR
+    leftover: bool = False
     engine_up: bool = True
     path_owner: str = "engine"
     active: set[str] = field(default_factory=set)
@@ -90,6 +91,7 @@ class FakeHost:
         if not self._step("restart engine"):
             return False
         self.engine_at = DOOR if self.known is None else ENGINE
+        self.leftover = self.leftover or self.engine_at == ENGINE
         self.engine_up = "engine behind" not in self.broken or self.known is None
         if self.engine_at == DOOR:
             self.path_owner = "engine"
@@ -98,6 +100,11 @@ class FakeHost:
         for unit in door:
             self._open(unit)
         return True
+
+    def sweep(self) -> None:
+        self._step("sweep")
+        assert self.engine_at != ENGINE
+        self.leftover = False
 
     def _open(self, unit: str) -> None:
         self.active.add(unit)
@@ -157,6 +164,7 @@ class FakeHost:
             drop_in=self.drop_in,
             engine_active=self.engine_up,
             engine_listens=tuple(self.listens()),
+            engine_file=self.leftover,
             socket_listens=(f"{ENGINE if self.known else DOOR} (Stream)",),
             active=dict.fromkeys(self.active, True),
             enabled=frozenset(self.enabled),
@@ -195,6 +203,7 @@ def is_plain(host: FakeHost) -> bool:
         and host.engine_at == DOOR
         and host.drop_in is None
         and host.known is None
+        and not host.leftover
         and not host.active & {GATEWAY_SOCKET, GATEWAY_SERVICE}
     )
 
@@ -222,7 +231,7 @@ def test_undo_gives_the_plain_socket_back_and_lets_open_streams_go_on() -> None:
     host = behind()
     host.active.add(PUMP_SERVICE)
     host.streams = 2
-    assert run(host, PLAIN) == ("write", "move", "close", "drain", "disable")
+    assert run(host, PLAIN) == ("write", "move", "sweep", "close", "drain", "disable")
     assert is_plain(host)
     assert not host.enabled
     assert PUMP_SERVICE in host.active

@@ -37,7 +37,7 @@ ENGINE_SERVICE = "docker.service"
 #: The step's names, in the order in which they are done.
 WRITE, MOVE, RELOAD, RENEW = "write", "move", "reload", "renew"
 OPEN, SERVE, ENABLE = "open", "serve", "enable"
-CLOSE, DRAIN, DISABLE = "close", "drain", "disable"
+SWEEP, CLOSE, DRAIN, DISABLE = "sweep", "close", "drain", "disable"
 
 _UNIT_REMEDY = (
     "take it out of the unit or of daemon.json; the engine gets its socket from docker.socket "
@@ -82,6 +82,7 @@ class Found:
     :param socket_listens: what docker.socket is told to listen on (``/run/docker.sock (Stream)``).
     :param argv: dockerd's arguments, variables replaced, without the program.
     :param hosts: of daemon.json; None where it says nothing.
+    :param engine_file: whether something is at :data:`ENGINE`.
     :param engine_active: whether docker.service runs.
     :param engine_listens: unix sockets that its process listens on, API and others.
     :param active: unit → whether it is active, of the gateway's units and docker.socket.
@@ -100,6 +101,7 @@ class Found:
     hosts: tuple[str, ...] | None = None
     engine_active: bool = False
     engine_listens: tuple[str, ...] = ()
+    engine_file: bool = False
     active: Mapping[str, bool] = field(default_factory=dict)
     enabled: frozenset[str] = frozenset()
     stale: frozenset[str] = frozenset()
@@ -178,6 +180,8 @@ def _to_plain(found: Found) -> tuple[str, ...]:
         todo.append(WRITE)
     if todo or (found.engine_active and not found.is_plain):
         todo.append(MOVE)
+    if found.engine_file or MOVE in todo:
+        todo.append(SWEEP)
     if found.active.get(GATEWAY_SOCKET) or found.active.get(GATEWAY_SERVICE):
         todo.append(CLOSE)
     if found.active.get(PUMP_SOCKET):

@@ -36,6 +36,9 @@ class Host(Protocol):
     def reload(self) -> bool:
         """Let systemd read the units anew."""
 
+    def sweep(self) -> None:
+        """Remove what the engine left at its own socket's path: clients would knock there first."""
+
     def begin_restart(self, door: Sequence[str] = ()) -> bool:
         """Queue a restart of docker.socket, and so of the engine, and of a socket that takes its
         path at once; does not wait."""
@@ -156,6 +159,8 @@ class Move:
             self.host.write(None)
         if domain.MOVE in todo:
             lost = self._move(found, DOOR)
+        if domain.SWEEP in todo:
+            self.host.sweep()
         if domain.CLOSE in todo:
             # Only now: until docker.socket had the path, callers could wait at the door.
             self._need(
@@ -208,6 +213,8 @@ class Move:
         up = host.start(domain.ENGINE_SERVICE) and self._wait(
             lambda: self._listens_only(DOOR) and host.answers(DOOR), START_SECONDS
         )
+        if up:
+            host.sweep()
         host.stop(GATEWAY_SOCKET)
         host.stop(GATEWAY_SERVICE)
         what = error.what if isinstance(error, Ds01Error) else str(error)

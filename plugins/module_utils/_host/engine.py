@@ -14,8 +14,9 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -24,6 +25,8 @@ SOCKETS = ("/run/ds01/engine.sock", "/run/docker.sock")
 TIMEOUT_SECONDS = 15.0
 #: No answer this project asks for comes near it; more is a fault, not a host with many containers.
 _ANSWER_MAX = 64 * 1024 * 1024
+
+_ACCEPTS = 0x10000  # __SO_ACCEPTCON of include/linux/net.h
 
 #: Sockets (and the directories above them) that give a container the engine or the project's daemon.
 _SOCKET_PATHS = (
@@ -251,15 +254,36 @@ def _fault(status: int, value: Any) -> str:
     return f"the engine says {status}: {message or http.client.responses.get(status, 'an error')}"
 
 
-def find_socket(candidates: Sequence[str] = SOCKETS) -> str:
-    """The first of the paths that is a socket; the last one if none is."""
-    for path in candidates:
-        try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                return path
-        except OSError:
-            continue
-    return candidates[-1]
+def unix_listeners(proc: str = "/proc") -> Iterator[tuple[str, str]]:
+    """Path and inode of every listening unix socket that has a path.
+
+    A path may come twice: a socket keeps its path's name when another one is bound in its place.
+    """
+    for line in Path(proc, "net/unix").read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split(None, 7)
+        if len(words) == 8 and words[7].startswith("/") and int(words[3], 16) & _ACCEPTS:
+            yield words[7], words[6]
+
+
+def find_socket(candidates: Sequence[str] = SOCKETS, proc: str = "/proc") -> str:
+    """The first of the paths that is a socket on which somebody listens.
+
+    systemd leaves the file of a socket that it closes, so that one where nobody listens may stand
+    before the one in use. Where none is listened on, it is the first socket, or the last path.
+    """
+    sockets = [path for path in candidates if _is_socket(path)]
+    try:
+        listened = {path for path, _inode in unix_listeners(proc)}
+    except OSError:
+        listened = set()
+    return next((p for p in sockets if p in listened), (*sockets, *candidates[-1:])[0])
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def orphans(cmdlines: Iterable[Sequence[str]]) -> list[str]:

@@ -13,11 +13,11 @@ import json
 import os
 import signal
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .engine import Engine, EngineError
+from .engine import Engine, EngineError, unix_listeners
 from .engine_host import HostError, Runner, read_text, replace_file
 
 #: Sockets that hand out containers, and so root, as the engine's does.
@@ -30,7 +30,6 @@ OTHER_SOCKETS = (
     "/run/podman/podman.sock",
 )
 PING_SECONDS = 5.0
-_ACCEPTS = 0x10000  # __SO_ACCEPTCON of include/linux/net.h
 _TCP_LISTEN = "0A"
 _JOURNAL_LINES = 15
 
@@ -48,17 +47,6 @@ def socket_inodes(pid: int, proc: str = "/proc") -> set[str]:
                 if target.startswith("socket:["):
                     found.add(target[8:-1])
     return found
-
-
-def unix_listeners(proc: str = "/proc") -> Iterator[tuple[str, str]]:
-    """Path and inode of every listening unix socket that has a path.
-
-    A path may come twice: a socket keeps its path's name when another one is bound in its place.
-    """
-    for line in Path(proc, "net/unix").read_text(encoding="utf-8", errors="replace").splitlines():
-        words = line.split(None, 7)
-        if len(words) == 8 and words[7].startswith("/") and int(words[3], 16) & _ACCEPTS:
-            yield words[7], words[6]
 
 
 def listens(pid: int, proc: str = "/proc") -> tuple[str, ...]:
@@ -200,6 +188,7 @@ class SocketHost:
     """What :mod:`._core.engine_socket_apply` does to a host.
 
     :param drop_in: path of our drop-in of docker.socket.
+    :param moved: where the engine listens behind the door.
     :param service: the engine's unit; ``socket`` its socket unit.
     :param pump: the pump's socket unit and service.
     """
@@ -208,12 +197,14 @@ class SocketHost:
         self,
         run: Runner,
         drop_in: str,
+        moved: str = "/run/ds01/engine.sock",
         service: str = "docker.service",
         socket: str = "docker.socket",
         pump: tuple[str, str] = ("ds01-pump.socket", "ds01-pump.service"),
     ) -> None:
         self.units = Units(run)
         self.drop_in = drop_in
+        self.moved = moved
         self.service = service
         self.socket = socket
         self.pump = pump
@@ -237,6 +228,11 @@ class SocketHost:
     def read(self) -> str | None:
         """The drop-in's text; None where there is none."""
         return read_text(self.drop_in)
+
+    def sweep(self) -> None:
+        """systemd leaves the file of a unix socket that it closes."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.moved)
 
     def reload(self) -> bool:
         return self.units.ok("daemon-reload")
