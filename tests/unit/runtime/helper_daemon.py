@@ -203,6 +203,7 @@ class Helper:
                     limits=str(self.directory / "etc" / "limits.json"),
                     settings=str(self.directory / "etc" / "gpu.json"),
                     release=str(self.directory / "etc" / "current"),
+                    refusals=str(self.directory / "refusals.json"),
                     publish=publisher(str(self.directory / "state")),
                 ),
                 directory=Directory(by_uid, account, seconds=0.2),

@@ -16,8 +16,9 @@ import pytest
 from ds01.core.sightings import SeenContainer
 from ds01.daemon import protocol, server
 from ds01.daemon.desk import BURST, SECONDS_EACH, Pace
+from ds01.door_refusals import write_refusals
 
-from .helper_daemon import Helper, read_lines
+from .helper_daemon import UIDS, Helper, read_lines
 
 
 @pytest.fixture
@@ -145,6 +146,24 @@ def test_a_limit_refuses_with_its_name_and_place(running: Helper) -> None:
     assert "limits.yml:3" in error["where"]
     last = running.ask("why", "alice")["reasons"][-1]
     assert last["subject"] == "last refusal" and "limit is 1" in last["why"]
+
+
+def test_why_tells_of_the_last_refusal_at_the_door(running: Helper) -> None:
+    path = str(running.directory / "refusals.json")
+    assert running.ask("why", "alice")["reasons"] == []
+    row = {"what": "no such thing", "where": "unknown", "remedy": "Do that", "timestamp": "T1"}
+    write_refusals({UIDS["alice"]: row}, path)
+    reason = {
+        "subject": "last refusal at the door",
+        "why": "no such thing (rule unknown, T1)",
+        "remedy": "Do that",
+    }
+    assert running.ask("why", "alice")["reasons"] == [reason]
+    assert running.ask("why", "bob")["reasons"] == []
+    write_refusals({UIDS["alice"]: {**row, "what": "another"}}, path)
+    assert "another" in running.ask("why", "alice")["reasons"][0]["why"]
+    Path(path).write_text("{")
+    assert running.ask("why", "alice")["reasons"] == []
 
 
 def test_who_does_not_wait_is_told_that_nothing_is_free(running: Helper) -> None:

@@ -18,6 +18,7 @@ from ds01.daemon.protocol import Request, RequestError, ended_line, error_line
 from ds01.daemon.reasons import reasons
 from ds01.daemon.server import Board, Caller
 from ds01.daemon.views import View, one_of
+from ds01.door_refusals import DoorRefusals
 from ds01.host.accounts import HostAccount
 
 ADMIN_VERBS = frozenset({"drain", "undrain", "reconcile"})
@@ -73,6 +74,7 @@ class GpuDesk:
     """The verbs of the daemon.
 
     :param reconcile: compares the book with the world now; returns what was done.
+    :param door: what the gateway refused.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class GpuDesk:
         limits: LimitsFile,
         directory: Directory,
         reconcile: Callable[[], dict[str, Any]],
+        door: DoorRefusals | None = None,
     ) -> None:
         self.book = book
         self._engine = engine
@@ -90,6 +93,7 @@ class GpuDesk:
         self._reconcile = reconcile
         self.allowances: dict[int, Allowance] = {}
         self._refusals: dict[int, dict[str, str]] = {}
+        self._door = door or DoorRefusals()
         self._pace = Pace()
 
     # --- before the worker --------------------------------------------------------------------------
@@ -141,7 +145,8 @@ class GpuDesk:
             return self.view(caller).queue()
         if verb == "why":
             subject = request.get("subject", "")
-            return {"reasons": reasons(self.view(caller), subject, self._refusals)}
+            at_door = self._door.of(caller.uid)
+            return {"reasons": reasons(self.view(caller), subject, self._refusals, at_door)}
         if verb == "cancel":
             ticket = request.fields["ticket"]
             done = self.cancel(ticket, caller, "cancelled by its user")

@@ -17,6 +17,7 @@ from ds01.core.gpu_settings import GPU_SETTINGS_PATH
 from ds01.daemon.allowances import Directory
 from ds01.daemon.rounds import World
 from ds01.daemon.systemd import Notifier
+from ds01.door_refusals import REFUSALS_PATH
 from ds01.host.peer import Peer, peer_of
 
 RELEASE_LINK = "/opt/ds01/current"
@@ -32,6 +33,7 @@ class Places:
     limits: str = LIMITS_PATH
     settings: str = GPU_SETTINGS_PATH
     release: str = RELEASE_LINK
+    refusals: str = REFUSALS_PATH
     publish: Callable[[Snapshot, Any], None] = lambda _snapshot, _mark: None
 
 

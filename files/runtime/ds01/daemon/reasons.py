@@ -16,14 +16,29 @@ from ds01.words import duration, eta_words
 Reason = dict[str, str]
 
 
-def reasons(view: View, subject: str, refusals: Mapping[int, Mapping[str, str]]) -> list[Reason]:
+def reasons(
+    view: View,
+    subject: str,
+    refusals: Mapping[int, Mapping[str, str]],
+    at_door: Mapping[str, str] | None = None,
+) -> list[Reason]:
     """Why something is as it is.
 
     :param subject: a lease, slot or container; empty: all that is the caller's.
     :param refusals: each user's last refusal since the daemon started: the parts of an error.
+    :param at_door: the caller's last refusal by the gateway: the parts of an error, and when.
     """
     driver = list(_driver(view))
-    return driver + (_about(view, subject) if subject else _own(view, refusals))
+    if subject:
+        return driver + _about(view, subject)
+    return driver + _own(view, refusals) + list(_at_door(at_door))
+
+
+def _at_door(refusal: Mapping[str, str] | None) -> Iterator[Reason]:
+    if refusal:
+        rule = f"rule {refusal['where']}, " if refusal["where"] else ""
+        why = f"{refusal['what']} ({rule}{refusal['timestamp']})"
+        yield _reason("last refusal at the door", why, refusal["remedy"])
 
 
 def _own(view: View, refusals: Mapping[int, Mapping[str, str]]) -> list[Reason]:

@@ -30,6 +30,7 @@ from ds01.daemon.parts import Parts
 from ds01.daemon.rounds import ContainerEvent, Rounds
 from ds01.daemon.server import Board, Server, end_all, log_fault
 from ds01.daemon.worker import Worker
+from ds01.door_refusals import DoorRefusals
 from ds01.host.inotify import Watch
 from ds01.host.peer import Peer
 from ds01.threads import Bounded, Hung
@@ -58,7 +59,10 @@ class Daemon:
         self._slow = Worker()
         self._limits = LimitsFile(parts.places.limits)
         self.rounds = Rounds(self.book, parts.world, self._renew)
-        self.desk = GpuDesk(self.book, parts.world, self._limits, parts.directory, self.rounds.go)
+        door = DoorRefusals(parts.places.refusals)
+        self.desk = GpuDesk(
+            self.book, parts.world, self._limits, parts.directory, self.rounds.go, door
+        )
         self.server = Server(
             parts.listener, self.desk, self._worker, self._slow, self._is_admin, parts.who
         )
