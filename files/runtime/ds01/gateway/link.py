@@ -648,6 +648,8 @@ class Link:
             self.client.sent - self._sent_before,
             self.client.received - self._received_before,
             note,
+            verdict.message if verdict else "",
+            verdict.remedy if verdict else "",
         )
 
     def _leave(self) -> None:
