@@ -1,0 +1,234 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door as systemd keeps it: the sockets are held here, gateway and pump come and go."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from native_engine import call, environment, wait_until
+
+BACKLOG = 4096
+PATIENCE_S = 60.0
+# Puts a socket where sd_listen_fds(3) looks for it, as the service's manager does.
+_HAND = (
+    "import os, sys\n"
+    "os.dup2(int(sys.argv[1]), 3)\n"
+    "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')\n"
+    "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])\n"
+)
+
+
+@dataclass
+class Measure:
+    """What a service holds.
+
+    :param rss: memory in KiB (VmRSS, proc_pid_status(5)).
+    """
+
+    descriptors: int
+    threads: int
+    rss: int
+    tasks: int = 0
+    watched: int = 0
+    timers: int = 0
+    sockets: int = 0
+    objects: dict[str, int] = field(default_factory=dict)
+
+    def exact(self) -> dict[str, int]:
+        """What has to be the same wherever nobody asks for anything."""
+        names = ("descriptors", "threads", "tasks", "watched", "sockets")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass
+class Restart:
+    """An end and a new start of the gateway; monotonic seconds.
+
+    :param ready: when the new one answered a connection that was made at ``began``.
+    """
+
+    signal: str
+    began: float
+    ready: float = 0.0
+
+    def covers(self, start: float, end: float) -> bool:
+        """Could a client that asked from ``start`` to ``end`` have been cut off by it?"""
+        return start <= self.ready + 1.0 and end >= self.began
+
+
+class House:
+    """Gateway and pump before an engine.
+
+    :param folder: for sockets, settings and logs; users may pass through it.
+    :param engine: the engine's socket.
+    :param group: the Unix group that may open the door.
+    :param options: more arguments for the gateway.
+    """
+
+    def __init__(
+        self, folder: Path, engine: Path, group: int = 0, options: Sequence[str] = ()
+    ) -> None:
+        self.folder = folder
+        self.engine = engine
+        self.socket = folder / "door.sock"
+        self.log = folder / "door.log"
+        self.restarts: list[Restart] = []
+        self._options = options
+        self._listening = _listen(self.socket, socket.SOCK_STREAM, group, 0o660)
+        self._pump_socket = _listen(folder / "pump.sock", socket.SOCK_SEQPACKET, 0, 0o600)
+        self._pump: subprocess.Popen[bytes] | None = None
+        self._gateway: subprocess.Popen[bytes] | None = None
+        self._configure()
+
+    def _configure(self) -> None:
+        limits: dict[str, Any] = {"groups": {}, "users": {}}
+        (self.folder / "limits.json").write_text(json.dumps(limits))
+        (self.folder / "gateway.json").write_text("{}")
+
+    def start(self) -> None:
+        """Start both; returns when the door answers."""
+        self._pump = self._serve("ds01.pump", self._pump_socket)
+        self._start_gateway()
+        self.answer()
+
+    def stop(self) -> None:
+        """End both."""
+        for process in (self._gateway, self._pump):
+            if process is not None:
+                process.terminate()
+                try:
+                    process.wait(PATIENCE_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        self._gateway = self._pump = None
+        self._listening.close()
+        self._pump_socket.close()
+
+    def restart(self, number: signal.Signals) -> Restart:
+        """End the gateway with a signal and start it anew, while connections wait in the socket."""
+        assert self._gateway is not None
+        found = Restart(number.name, time.monotonic())
+        # Clients that fail in the middle are judged by it already.
+        found.ready = found.began + PATIENCE_S
+        self.restarts.append(found)
+        self._gateway.send_signal(number)
+        self._gateway.wait(PATIENCE_S)
+        self._start_gateway()
+        self.answer()
+        found.ready = time.monotonic()
+        return found
+
+    def answer(self) -> None:
+        """Wait until the door answers."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                status, text = call(self.socket, "GET", "/_ping", timeout=PATIENCE_S)
+            except OSError as error:
+                status, text = 0, str(error)
+            if status == 200:
+                return
+            self.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the door does not answer: {status} {text}; {self.tail()}")
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        """See that both live.
+
+        :raises RuntimeError: one does not; its last words are in the message.
+        """
+        for name, process in (("gateway", self._gateway), ("pump", self._pump)):
+            if process is not None and process.poll() is not None:
+                raise RuntimeError(f"the {name} ended with {process.returncode}: {self.tail()}")
+
+    def tail(self) -> str:
+        """The end of what both wrote."""
+        return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+
+    def gateway(self) -> Measure:
+        """What the gateway holds."""
+        assert self._gateway is not None
+        return self._measure(self._gateway.pid, self.folder / "ds01.gateway.inside")
+
+    def pump(self) -> Measure:
+        """What the pump holds."""
+        assert self._pump is not None
+        return self._measure(self._pump.pid, self.folder / "ds01.pump.inside")
+
+    @property
+    def gateway_pid(self) -> int:
+        """Process id of the gateway."""
+        assert self._gateway is not None
+        return self._gateway.pid
+
+    def engine_connections(self) -> int:
+        """Connections to the engine's socket (its own listening one lies in another network)."""
+        lines = Path("/proc/net/unix").read_text().splitlines()
+        return sum(line.endswith(f" {self.engine}") for line in lines)
+
+    def door_connections(self) -> int:
+        """Connections to the door, the listening socket not counted."""
+        lines = Path("/proc/net/unix").read_text().splitlines()
+        return sum(line.endswith(f" {self.socket}") for line in lines) - 1
+
+    def _start_gateway(self) -> None:
+        place = self.folder
+        words = ["--engine", str(self.engine), "--pump", str(place / "pump.sock")]
+        for name, file in (
+            ("settings", "gateway.json"),
+            ("limits", "limits.json"),
+            ("events", "events.jsonl"),
+            ("access", "access.jsonl"),
+            ("counters", "counters.json"),
+        ):
+            words += [f"--{name}", str(place / file)]
+        self._gateway = self._serve("ds01.gateway", self._listening, *words, *self._options)
+
+    def _serve(self, module: str, held: socket.socket, *words: str) -> subprocess.Popen[bytes]:
+        report = self.folder / f"{module}.inside"
+        inner = ["-m", "soak.inside", str(report), module, *words]
+        with self.log.open("ab") as sink:
+            return subprocess.Popen(
+                [sys.executable, "-c", _HAND, str(held.fileno()), *inner],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=environment(),
+                pass_fds=[held.fileno()],
+                start_new_session=True,
+            )
+
+    def _measure(self, pid: int, report: Path) -> Measure:
+        report.unlink(missing_ok=True)
+        os.kill(pid, signal.SIGUSR2)
+        if not wait_until(report.exists, PATIENCE_S):
+            raise RuntimeError(f"process {pid} does not tell what it holds: {self.tail()}")
+        inside: dict[str, Any] = json.loads(report.read_text())
+        text = Path(f"/proc/{pid}/status").read_text()
+        status = dict(line.split(":", 1) for line in text.splitlines())
+        rss, descriptors = int(status["VmRSS"].split()[0]), len(os.listdir(f"/proc/{pid}/fd"))
+        inside["threads"] = int(status["Threads"])
+        return Measure(descriptors=descriptors, rss=rss, **inside)
+
+
+def _listen(path: Path, kind: socket.SocketKind, group: int, mode: int) -> socket.socket:
+    found = socket.socket(socket.AF_UNIX, kind)
+    found.bind(os.fspath(path))
+    os.chown(path, 0, group)
+    path.chmod(mode)
+    found.listen(BACKLOG)
+    return found
