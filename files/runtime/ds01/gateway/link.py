@@ -219,11 +219,10 @@ class Link:
             return
         self.caller = caller
         try:
-            target = self.target = parse_target(head.target)
+            target = self.target = parse_target(head.target, head.method)
         except TargetError as error:
-            location = getattr(error, "location", "")
-            verdict = Verdict(DENY, "http.target", error.what, "", error.status)
-            self._refuse(error.status, verdict, location=location)
+            verdict = Verdict(DENY, "http.target", error.what, error.remedy, error.status)
+            self._refuse(error.status, verdict, location=error.location)
             return
         self.route = routes.find(head.method, target.path)
         self.verdict = judge(
