@@ -15,11 +15,15 @@ from typing import Any
 from ds01 import client as daemon
 from ds01.cli.output import printable
 from ds01.core.errors import Ds01Error
+from ds01.core.events import parse_timestamp
 from ds01.courtesy.context import goes_here
 from ds01.daemon import protocol
 
 SUBJECT = "last refusal at the door"
 PATIENCE_SECONDS = 5
+PAUSES_SECONDS = (0.1, 0.3)
+"""The gateway writes a refusal down after it has answered: so long is looked for it, and no longer, since
+most builds that fail were refused by nobody."""
 
 
 def tell(since: str, words: Sequence[str]) -> int:
@@ -32,12 +36,20 @@ def tell(since: str, words: Sequence[str]) -> int:
     signal.alarm(PATIENCE_SECONDS)
     try:
         if goes_here(words, os.environ):
-            found = daemon.ask("why", path=protocol.SOCKET_PATH)
-            for line in lines(found.get("reasons", ()), began(float(since))):
+            for line in _look(began(float(since))):
                 print(f"ds01: {printable(line)}", file=sys.stderr)
-    except (Ds01Error, OSError, ValueError, KeyboardInterrupt):
+    except (Ds01Error, OSError, ValueError, KeyError, KeyboardInterrupt):
         pass  # the client has told what it knows
     return 0
+
+
+def _look(after: float) -> list[str]:
+    for seconds in PAUSES_SECONDS:
+        time.sleep(seconds)
+        found = lines(daemon.ask("why", path=protocol.SOCKET_PATH).get("reasons", ()), after)
+        if found:
+            return found
+    return []
 
 
 def began(since: float) -> float:
@@ -53,8 +65,16 @@ def lines(reasons: Sequence[Mapping[str, Any]], after: float) -> list[str]:
     :param after: an older one is of an earlier command, in seconds of the wall clock.
     """
     for reason in reasons:
-        # Both clocks are cut to hundredths of a second.
-        if reason.get("subject") == SUBJECT and float(reason.get("at") or 0) >= after - 0.05:
+        # /proc/uptime counts hundredths of a second.
+        if reason.get("subject") == SUBJECT and _moment(reason) >= after - 0.05:
             remedy = [str(reason["remedy"])] if reason.get("remedy") else []
             return [f"the door refused this: {reason['why']}", *remedy]
     return []
+
+
+def _moment(reason: Mapping[str, Any]) -> float:
+    """When it was, in seconds of the wall clock.
+
+    :raises ValueError: it does not say.
+    """
+    return parse_timestamp(str(reason["timestamp"])).timestamp()
