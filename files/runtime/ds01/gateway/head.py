@@ -344,6 +344,7 @@ REASONS = {
     408: "Request Timeout",
     409: "Conflict",
     413: "Content Too Large",
+    414: "URI Too Long",
     417: "Expectation Failed",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
