@@ -17,7 +17,7 @@ import pytest
 from ds01.core.callers import ENFORCE, Caller
 from ds01.core.events import MAX_LINE_BYTES, iter_events
 from ds01.door_refusals import DoorRefusals, read_refusals, write_refusals
-from ds01.gateway import access
+from ds01.gateway import access, line_shares
 from ds01.gateway.access import AccessLog, Entry
 from ds01.gateway.counters import BUCKETS, Counters, bucket
 from ds01.host.peer import Peer
@@ -182,6 +182,34 @@ def test_a_loop_of_refusals_leaves_two_events(log: Log) -> None:
     assert len(log.lines()) == 502
 
 
+def test_a_flood_of_one_user_fills_no_disk_and_hides_nothing(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_shares, "READS_EACH_MINUTE", 20)
+    bob = Caller(1002, "bob", "student", ENFORCE)
+    flood = [entry(route="ping") for _n in range(100)]
+    log.run(*flood, entry(kind="change", route="container_create"), entry(caller=bob))
+    lines = log.lines()
+    assert [line["details"]["route"] for line in lines[:-1]] == ["ping"] * 20 + [
+        "container_create",
+        "container_list",
+    ]
+    assert lines[-1]["event_type"] == access.LEFT_OUT and lines[-1]["user"] == "alice"
+    assert lines[-1]["details"] == {"uid": 1001, "class": "read", "left_out": 80}
+    assert log.values("access_left_out") == {"": 80}
+    assert log.values("requests")["ping read allow 2xx"] == 100
+
+
+def test_a_users_share_of_lines_comes_back_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_shares, "OTHERS_EACH_MINUTE", 2)
+    shares = line_shares.LineShares()
+    assert [shares.take(1001, "alice", False, 0.0) for _n in range(4)] == [True, True, False, False]
+    assert list(shares.ended(59.0)) == []
+    assert list(shares.ended(60.0)) == [((1001, "alice", False), 2)]
+    assert shares.take(1001, "alice", False, 61.0)
+    assert list(shares.ended(121.0)) == []
+
+
 def test_refusals_that_go_on_are_told_each_minute(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,10 +331,12 @@ def test_counters_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_numbers_from_many_threads_add_up() -> None:
     counters = Counters("")
-    threads = [
-        threading.Thread(target=lambda: [counters.count("x") for _n in range(2000)])
-        for _t in range(4)
-    ]
+
+    def count() -> None:
+        for _n in range(2000):
+            counters.count("x")
+
+    threads = [threading.Thread(target=count) for _t in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

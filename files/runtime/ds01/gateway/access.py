@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the gateway writes down: who asked what, and what was answered.
 
-Each request leaves a line in the access log, of the same form as events (``ds01 events --log
-/var/log/ds01/access.jsonl``). What was refused, or would have been, is an event as well: the first of a
-user and rule at once, and then how many more each minute, so that a client in a loop hides nothing.
+Each request leaves a line in the access log, of the same form as events, as long as its user has lines
+left (:mod:`.line_shares`): ``ds01 events --log /var/log/ds01/access.jsonl`` shows it. What was refused,
+or would have been, is an event as well: the first of a user and rule at once, and then how many more each
+minute, so that a client in a loop hides nothing.
 
 The event loop only appends a tuple to a queue. A thread makes lines of it, a batch at a time, and lets
 the loop run in between. What does not fit into the queue, or on the disk, is counted and said; it stops
@@ -23,14 +24,17 @@ from typing import Any, NamedTuple
 
 from ds01.core.callers import Caller
 from ds01.core.events import EVENTS_PATH, Event, EventError, append_many, format_timestamp
+from ds01.core.routes import READ
 from ds01.door_refusals import KEPT, REFUSALS_PATH, read_refusals, write_refusals
 from ds01.gateway.counters import PUBLISH_SECONDS, Counters, bucket
+from ds01.gateway.line_shares import LineShares
 from ds01.host.peer import Peer
 
 ACCESS_PATH = "/var/log/ds01/access.jsonl"
 SOURCE = "ds01-gateway"
 ACCESS = "gateway.access"
 DROPPED = "gateway.access_dropped"
+LEFT_OUT = "gateway.access_left_out"
 DENIED = "gateway.denied"
 WOULD_DENY = "gateway.would_deny"
 QUEUE_MAX = 20000
@@ -114,6 +118,7 @@ class AccessLog:
         self._lost = 0
         self._counted = 0
         self._told = (0, 0)
+        self._shares = LineShares()
         self._repeats: dict[tuple[int, str, str], _Repeat] = {}
         self._refusals_changed = False
         self._complained: dict[str, float] = {}
@@ -154,6 +159,7 @@ class AccessLog:
             try:
                 self._write_waiting()
                 self._tell_repeats(now, stopping)
+                self._tell_left_out(now, stopping)
                 if stopping or now - refusals_at >= REFUSALS_SECONDS:
                     refusals_at = now
                     self._publish_refusals()
@@ -188,7 +194,9 @@ class AccessLog:
             except Exception as error:  # one odd entry must not take the others with it
                 self._lost += 1
                 self._complain("access log", f"{type(error).__name__}: {error}")
-            else:
+                continue
+            name = _name(entry) or ""
+            if self._shares.take(_uid(entry), name, entry.kind == READ, time.monotonic()):
                 lines.append(line)
         if lines:
             self._append(self.path, lines)
@@ -252,6 +260,15 @@ class AccessLog:
             return []
         self._repeats[key] = _Repeat(time.monotonic() + REPEAT_SECONDS)
         return [_denied(at, entry, 0)]
+
+    def _tell_left_out(self, now: float, stopping: bool) -> None:
+        told = []
+        for (uid, name, reads), count in self._shares.ended(now, stopping):
+            self.counters.add(("access_left_out", ()), count)
+            details = {"uid": uid, "class": READ if reads else "others", "left_out": count}
+            told.append(Event(LEFT_OUT, SOURCE, name or None, details))
+        if told:
+            self._append(self.path, told)
 
     def _tell_repeats(self, now: float, stopping: bool) -> None:
         told = []
