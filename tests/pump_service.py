@@ -191,6 +191,16 @@ def read_all(source: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def send_all(sink: socket.socket, data: bytes, times: int = 1, half: bool = True) -> None:
+    """Send all of it, then close, or only what this side sends."""
+    for _ in range(times):
+        sink.sendall(data)
+    if half:
+        sink.shutdown(socket.SHUT_WR)
+    else:
+        sink.close()
+
+
 def in_background(work: Callable[[], Any]) -> threading.Thread:
     """A thread that does it; a broken connection ends it in silence."""
 

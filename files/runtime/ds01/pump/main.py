@@ -72,7 +72,7 @@ class Pump:
             if now >= due:
                 due = now + tick
                 self._told.tell(WATCHDOG=1, STATUS=self._status())
-                self._stop = self._stop or _leads_to(self._link) != self._release
+                self._stop |= _leads_to(self._link) not in (None, self._release)
             self._turn(0 if self._streams.busy else AGAIN if self._streams.store else due - now)
         self._told.tell(STOPPING=1, STATUS=self._status())
         return DRAINED if self._drain else 0
