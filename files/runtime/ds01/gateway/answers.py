@@ -5,16 +5,21 @@
 
 from __future__ import annotations
 
-import json
-
+from ds01.core.gateway_decision import Verdict
 from ds01.gateway.head import REASONS
 
 
 def answer(
-    status: int, body: bytes, api: bytes, close: bool, bodyless: bool = False, location: str = ""
+    verdict: Verdict,
+    body: bytes,
+    api: bytes,
+    close: bool,
+    bodyless: bool = False,
+    location: str = "",
 ) -> bytes:
     """A whole answer, as the engine would shape it.
 
+    :param verdict: whose status it has.
     :param body: JSON.
     :param api: newest API version, for clients that look for it in every answer.
     :param close: whether the connection ends after it.
@@ -22,7 +27,7 @@ def answer(
     :param location: where to ask instead (301).
     """
     lines = [
-        b"HTTP/1.1 %d %s" % (status, REASONS.get(status, "Error").encode()),
+        b"HTTP/1.1 %d %s" % (verdict.status, REASONS.get(verdict.status, "Error").encode()),
         b"Content-Type: application/json",
         b"Server: ds01-gateway",
         b"Content-Length: %d" % len(body),
@@ -34,8 +39,3 @@ def answer(
     if close:
         lines.append(b"Connection: close")
     return b"\r\n".join(lines) + b"\r\n\r\n" + (b"" if bodyless else body)
-
-
-def refusal_body(what: str) -> bytes:
-    """The body of a refusal, in the engine's form (``ErrorResponse`` of the API)."""
-    return json.dumps({"message": f"ds01: {what}"}).encode() + b"\n"

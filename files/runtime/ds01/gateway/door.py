@@ -21,7 +21,7 @@ from ds01.gateway.access import AccessLog, Entry
 from ds01.gateway.answers import answer
 from ds01.gateway.handover import Ended, Pump
 from ds01.gateway.head import find_end, parse_response
-from ds01.gateway.link import IDLE, LINGER, Link
+from ds01.gateway.link import IDLE, Link
 from ds01.gateway.people import People
 from ds01.gateway.shares import Shares
 from ds01.host.peer import Peer, PeerError, peer_of
@@ -137,7 +137,7 @@ class Door:
             what = "the gateway has too many connections open"
         verdict = Verdict(DENY, "limit.connections", what, "Close some, or try again later", 503)
         try:
-            sock.send(answer(503, error_body(verdict), self.api_shown, close=True))
+            sock.send(answer(verdict, error_body(verdict), self.api_shown, close=True))
         except OSError:
             pass
         sock.close()
@@ -215,6 +215,12 @@ class Door:
         for link in [link for link, due in self._heading.items() if due <= now]:
             del self._heading[link]
             link.too_slow()
+        idle, stall = now - self.settings.idle_seconds, now - self.settings.stall_seconds
+        for link in [link for link in self._links if link.moved < max(idle, stall)]:
+            if link.state == IDLE and link.moved < idle:
+                link.drop()
+            elif link.stalls and link.moved < stall:
+                link.drop("gateway")
         if not self.closing:
             self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
@@ -232,6 +238,11 @@ class Door:
             remedy = "Try again in a moment; administrators: systemctl status ds01-pump"
             return Verdict(DENY, "pump.silent", what, remedy, 503)
         return None
+
+    def use(self, settings: GatewaySettings) -> None:
+        """Other settings hold from now on."""
+        self.settings = settings
+        self.shares.most = settings.requests_per_user
 
     # --- the engine ---------------------------------------------------------------------------
 
@@ -307,8 +318,9 @@ class Door:
             self._accepting = False
             self.loop.remove_reader(self._listener.fileno())
         for link in list(self._links):
-            link.hand_over_now()
-            if link.state in (IDLE, LINGER) and link.served and link.at_rest:
+            if link.exchange is not None:
+                link.exchange.hand_over_now()
+            if link.served and link.at_rest:
                 link.drop()
 
     @property

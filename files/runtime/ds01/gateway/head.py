@@ -21,6 +21,7 @@ HEAD_MAX = 64 * 1024
 """Bytes of a head, its last empty line included."""
 HEADERS_MAX = 100
 BODY_MAX = 2**62
+_TWO_LENGTHS = "both Content-Length and Transfer-Encoding are there"
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 #: They are about one connection, and each of ours has its own (RFC 9110, 7.6.1).
@@ -56,6 +57,7 @@ _ONCE = frozenset(
     }
 )
 #: What ``Connection`` may name: itself, or headers that no reader needs.
+_FIRST = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
 _CONNECTION = re.compile(rb"(close|keep-alive|upgrade|te|http2-settings)", re.I)
 _VALUE = re.compile(rb"[\x20-\x7e\t]*")
 _HOST = re.compile(rb"[A-Za-z0-9.:_%\[\]~/-]*")
@@ -68,11 +70,13 @@ class HttpError(Exception):
 
     :param status: of the answer.
     :param what: the fault in plain words.
+    :param remedy: what to do.
     """
 
-    def __init__(self, status: int, what: str) -> None:
+    def __init__(self, status: int, what: str, remedy: str = "") -> None:
         self.status = status
         self.what = what
+        self.remedy = remedy
         super().__init__(what)
 
 
@@ -134,20 +138,21 @@ class _Head:
         self.headers.append((name, value))
 
 
-def find_end(data: bytes | bytearray, start: int = 0) -> int:
+def find_end(data: bytes, start: int = 0, reply: bool = False) -> int:
     """Where a head ends: the index after its empty line, or -1 when it is not all there.
 
     :param start: how much was searched before.
+    :param reply: it is the engine's.
     :raises HttpError: it is too long, or can no more become a head.
     """
+    if data and not 65 <= data[0] <= 90:
+        # Another protocol, such as TLS, or an empty line: no need to wait for more of it.
+        raise HttpError(502 if reply else 400, "this is no HTTP")
     found = data.find(b"\r\n\r\n", max(0, start - 3))
     if found >= 0 and found + 4 <= HEAD_MAX:
         return found + 4
     if found >= 0 or len(data) >= HEAD_MAX:
-        raise HttpError(431, f"the head of the request is longer than {HEAD_MAX} bytes")
-    if start == 0 and data and not 65 <= data[0] <= 90:
-        # Another protocol, such as TLS or an empty line: no need to wait for more of it.
-        raise HttpError(400, "this is no HTTP request")
+        raise HttpError(502 if reply else 431, f"a head is longer than {HEAD_MAX} bytes")
     return -1
 
 
@@ -160,6 +165,8 @@ def parse_request(raw: bytes) -> RequestHead:
     if raw.startswith(b"PRI * HTTP/2"):
         raise HttpError(505, "HTTP/2 is not spoken here")
     _refuse_odd_lines(raw)
+    if not _FIRST.match(raw):
+        raise HttpError(400, "this is no HTTP request")
     found = _Head()
     parser = httptools.HttpRequestParser(found)
     try:
@@ -204,7 +211,7 @@ def _request(method: str, found: _Head, minor: int) -> RequestHead:
         if not _VALUE.fullmatch(value):
             raise HttpError(400, f"the header {_text(name)} holds bytes that are no text")
         if lower in _HOP:
-            _hop(head, lower, value)
+            _hop(head, lower, value, b"content-length" in seen)
         else:
             head.headers.append((name, value))
             if lower == b"host" and not _HOST.fullmatch(value):
@@ -220,19 +227,19 @@ def _request(method: str, found: _Head, minor: int) -> RequestHead:
     return head
 
 
-def _hop(head: RequestHead, name: bytes, value: bytes) -> None:
+def _hop(head: RequestHead, name: bytes, value: bytes, has_length: bool) -> None:
     """A header about the connection: what it means for this one."""
     if name == b"content-length":
         if not _LENGTH.fullmatch(value) or int(value) > BODY_MAX:
             raise HttpError(400, "the header Content-Length is no length")
         if head.length is None:
-            raise HttpError(400, "both Content-Length and Transfer-Encoding are there")
+            raise HttpError(400, _TWO_LENGTHS)
         head.length = int(value)
     elif name == b"transfer-encoding":
         if value.lower() != b"chunked":
             raise HttpError(501, "no transfer encoding but chunked is spoken here")
-        if head.length:
-            raise HttpError(400, "both Content-Length and Transfer-Encoding are there")
+        if has_length:
+            raise HttpError(400, _TWO_LENGTHS)
         head.length = None
     elif name == b"connection":
         for token in value.split(b","):
@@ -290,11 +297,24 @@ def parse_response(raw: bytes, method: str) -> ResponseHead:
         raise HttpError(502, f"the engine's answer is no HTTP: {_words(error)}") from error
     head = ResponseHead(parser.get_status_code(), found.headers)
     head.keep_alive = parser.get_http_version() == "1.1"
-    for name, value in found.headers:
+    _read_reply_headers(head)
+    if head.length == -1 or (head.chunked and head.length is not None):
+        raise HttpError(502, "the length of the engine's answer is not clear")
+    if method == "HEAD" or head.status in (204, 304) or head.status < 200:
+        head.length, head.chunked = 0, False
+    elif head.length is None and not head.chunked:
+        head.keep_alive = False
+    return head
+
+
+def _read_reply_headers(head: ResponseHead) -> None:
+    for name, value in head.headers:
         lower = name.lower()
         if lower == b"content-length":
-            head.length = int(value)
+            head.length = int(value) if _LENGTH.fullmatch(value) else -1
         elif lower == b"transfer-encoding":
+            if value.lower() != b"chunked" or head.chunked:
+                raise HttpError(502, "the engine's answer has an unknown transfer encoding")
             head.chunked = True
         elif lower == b"connection":
             head.keep_alive = head.keep_alive and b"close" not in value.lower()
@@ -302,11 +322,6 @@ def parse_response(raw: bytes, method: str) -> ResponseHead:
             head.api = value
         elif lower == b"content-type":
             head.raw_stream = value.startswith(_RAW_STREAMS)
-    if method == "HEAD" or head.status in (204, 304) or head.status < 200:
-        head.length, head.chunked = 0, False
-    elif head.length is None and not head.chunked:
-        head.keep_alive = False
-    return head
 
 
 def build_response(head: ResponseHead, changed: dict[bytes, bytes]) -> bytes:

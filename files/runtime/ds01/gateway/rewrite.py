@@ -24,7 +24,7 @@ class Rewrite:
         """The answer's head is there."""
         self._head = head
 
-    def take(self, parts: list[bytes | memoryview], done: bool) -> list[bytes]:
+    def take(self, parts: list[bytes | memoryview], done: bool) -> bytes:
         """Content that came; the whole answer once it is all there.
 
         :raises HttpError: it is longer than such an answer can be.
@@ -35,7 +35,7 @@ class Rewrite:
                 raise HttpError(502, "the engine's answer is too long")
             self._parts.append(bytes(part))
         if not done or self._head is None:
-            return []
+            return b""
         body = b"".join(self._parts)
         if self._head.status == 200:
             body = cap_version_body(body)
@@ -44,7 +44,7 @@ class Rewrite:
             b"content-length": b"%d" % len(body),
             b"transfer-encoding": b"",
         }
-        return [build_response(self._head, changed) + body]
+        return build_response(self._head, changed) + body
 
 
 def rewrite_for(route: Route | None, engine_api: tuple[int, int] | None) -> Rewrite | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ds01.gateway.link import Link
+    from ds01.gateway.exchange import Exchange
 
 RATE = 400.0
 """Requests a second that one user may begin while others ask too."""
@@ -29,7 +29,7 @@ TOGETHER_SECONDS = 2.0
 @dataclass
 class _Share:
     running: int = 0
-    waiting: deque[Link] = field(default_factory=deque)
+    waiting: deque[Exchange] = field(default_factory=deque)
     tokens: float = BURST
     filled: float = 0.0
     timer: asyncio.TimerHandle | None = None
@@ -59,16 +59,19 @@ class Shares:
         """Requests that wait for their turn."""
         return sum(len(share.waiting) for share in self._shares.values())
 
-    def enter(self, link: Link) -> bool:
-        """Begin a request, or queue it: then ``link.go()`` is called at its turn."""
-        share = self._shares.get(link.share)
+    def enter(self, uid: int, exchange: Exchange) -> bool:
+        """Begin a request, or queue it: then ``exchange.go()`` is called at its turn.
+
+        :param uid: whose it is.
+        """
+        share = self._shares.get(uid)
         if share is None:
-            share = self._shares[link.share] = _Share()
+            share = self._shares[uid] = _Share()
         now = self._loop.time()
-        self._note(link.share, now)
-        if share.waiting or share.running >= self.most or self._wait(link.share, share, now) > 0:
-            share.waiting.append(link)
-            self._wake_later(link.share, share, now)
+        self._note(uid, now)
+        if share.waiting or share.running >= self.most or self._wait(uid, share, now) > 0:
+            share.waiting.append(exchange)
+            self._wake_later(uid, share, now)
             return False
         share.running += 1
         return True
@@ -82,11 +85,11 @@ class Shares:
         elif not share.running and share.timer is None and len(self._shares) > 256:
             del self._shares[uid]
 
-    def give_up(self, link: Link) -> None:
+    def give_up(self, uid: int, exchange: Exchange) -> None:
         """A queued request's client has gone."""
-        share = self._shares[link.share]
-        if link in share.waiting:
-            share.waiting.remove(link)
+        share = self._shares[uid]
+        if exchange in share.waiting:
+            share.waiting.remove(exchange)
 
     def _note(self, uid: int, now: float) -> None:
         if uid != self._last[0]:
@@ -123,8 +126,8 @@ class Shares:
         if self._wait(uid, share, now) > 0:
             self._wake_later(uid, share, now)
             return
-        link = share.waiting.popleft()
+        exchange = share.waiting.popleft()
         share.running += 1
-        link.go()
+        exchange.go()
         if share.waiting and share.running < self.most:
             self._loop.call_soon(self._next, uid)

@@ -22,23 +22,24 @@ READ_MAX = 256 * 1024
 _buffer = memoryview(bytearray(READ_MAX))
 
 Bytes = bytes | memoryview
+# The kernel takes no more than 1,024 (writev(2), IOV_MAX).
+_PARTS_MAX = 64
+
+
+def _nobody() -> None:
+    """For a side that nobody listens to yet."""
 
 
 class Side:
-    """A connected socket in the event loop.
-
-    :param on_readable: called when there is something to read, or the end.
-    :param on_drained: called when all that could not be written at once has been.
-    :param on_broken: called when the peer takes nothing more.
-    """
+    """A connected socket in the event loop."""
 
     __slots__ = (
+        "_broken",
         "_drained",
         "_loop",
         "_out",
         "_readable",
         "broken",
-        "broken_cb",
         "fd",
         "reading",
         "received",
@@ -51,22 +52,34 @@ class Side:
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        on_readable: Callable[[], None],
-        on_drained: Callable[[], None],
-        on_broken: Callable[[], None],
+        on_readable: Callable[[], object] = _nobody,
+        on_drained: Callable[[], object] = _nobody,
+        on_broken: Callable[[], object] = _nobody,
     ) -> None:
         self._loop = loop
         self.sock = sock
         self.fd = sock.fileno()
-        self._readable = on_readable
-        self._drained = on_drained
-        self.broken_cb = on_broken
+        self.on(on_readable, on_drained, on_broken)
         self._out: list[bytes] = []
         self.reading = False
         self.broken = False
         self.writing_ended = False
         self.sent = 0
         self.received = 0
+
+    def on(
+        self,
+        readable: Callable[[], object],
+        drained: Callable[[], object],
+        broken: Callable[[], object],
+    ) -> None:
+        """Whom to tell.
+
+        :param readable: there is something to read, or the end.
+        :param drained: all that could not be written at once has been.
+        :param broken: the peer takes nothing more.
+        """
+        self._readable, self._drained, self._broken = readable, drained, broken
 
     @property
     def pending(self) -> bool:
@@ -82,7 +95,10 @@ class Side:
         """Hear of what comes."""
         if not self.reading:
             self.reading = True
-            self._loop.add_reader(self.fd, self._readable)
+            self._loop.add_reader(self.fd, self._hear)
+
+    def _hear(self) -> None:
+        self._readable()
 
     def pause(self) -> None:
         """Hear nothing more: the peer waits once its socket is full."""
@@ -124,6 +140,8 @@ class Side:
         if self._out:
             self._out += [bytes(part) for part in parts]
             return False
+        if len(parts) > _PARTS_MAX:
+            parts = [b"".join(parts)]
         try:
             count = self.sock.send(parts[0]) if len(parts) == 1 else self.sock.sendmsg(parts)
         except (BlockingIOError, InterruptedError):
@@ -168,7 +186,7 @@ class Side:
             self._loop.remove_writer(self.fd)
             self._out = []
         self.broken = True
-        self.broken_cb()
+        self._broken()
 
     def end_writing(self) -> None:
         """The peer reads the end once it has read all."""
