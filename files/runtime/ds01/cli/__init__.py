@@ -21,8 +21,6 @@ from ds01.cli.output import EXIT_MEANINGS, Exit, Output, printable
 from ds01.core.errors import Ds01Error, InputError
 
 EVENTS_LOG = "/var/log/ds01/events.jsonl"
-#: What systemd starts. No commands for people: they are not listed, and read their own arguments.
-_SERVICES = {"gateway": "ds01.gateway.main", "pump": "ds01.pump.main"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,8 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str], output: Output) -> int:
-    if arguments and arguments[0] in _SERVICES:
-        return int(importlib.import_module(_SERVICES[arguments[0]]).run(arguments[1:]))
     parser = build_parser()
     try:
         options = parser.parse_args(arguments)
