@@ -40,7 +40,7 @@ BACKLOG = 4096
 _OPTIONS = ("listen", "engine", "pump", "settings", "limits", "events", "access", "counters")
 
 
-def run(words: Sequence[str]) -> int:
+def run(words: Sequence[str] = ()) -> int:
     """Open the door on the socket that systemd passed, or on a path of its own (for tests).
 
     :param words: ``--listen PATH`` and so on, and ``--any-cgroup``: every peer counts as a process of
