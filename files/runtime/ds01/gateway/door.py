@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -20,7 +21,7 @@ from ds01.core.routes import API_MAX, HIJACK, OPAQUE, STREAM, Route
 from ds01.gateway.access import AccessLog, Entry
 from ds01.gateway.answers import answer
 from ds01.gateway.handover import Ended, Pump
-from ds01.gateway.head import find_end, parse_response
+from ds01.gateway.head import HttpError, find_end, parse_response
 from ds01.gateway.link import IDLE, Link
 from ds01.gateway.people import People
 from ds01.gateway.shares import Shares
@@ -136,10 +137,8 @@ class Door:
         if self._per_user[share] < self.settings.connections_per_user:
             what = "the gateway has too many connections open"
         verdict = Verdict(DENY, "limit.connections", what, "Close some, or try again later", 503)
-        try:
+        with contextlib.suppress(OSError):
             sock.send(answer(verdict, error_body(verdict), self.api_shown, close=True))
-        except OSError:
-            pass
         sock.close()
         if self.refused % 64 == 1:
             self.record(Entry(None, None, "", "", "", "", DENY, verdict.rule, 503, 0.0))
@@ -290,10 +289,9 @@ class Door:
             self.spawn(self._learn())
 
     async def _learn(self) -> None:
-        try:
+        # The request itself meets the same engine, and says what is wrong.
+        with contextlib.suppress(OSError, HttpError, asyncio.TimeoutError):
             await asyncio.wait_for(self._ping(), LEARN_SECONDS)
-        except (OSError, ValueError, asyncio.TimeoutError):
-            pass  # the request itself meets the same engine, and says so
         learners, self._learners = self._learners, []
         for then in learners:
             then()
@@ -302,12 +300,12 @@ class Door:
         with self.connect_engine() as sock:
             await self.loop.sock_sendall(sock, _PING)
             raw = b""
-            while find_end(raw) < 0:
+            while find_end(raw, reply=True) < 0:
                 part = await self.loop.sock_recv(sock, 65536)
                 if not part:
                     raise ConnectionResetError
                 raw += part
-            self.note_api(parse_response(raw[: find_end(raw)], "GET").api)
+            self.note_api(parse_response(raw[: find_end(raw, reply=True)], "GET").api)
 
     # --- closing ------------------------------------------------------------------------------
 

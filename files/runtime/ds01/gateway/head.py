@@ -229,18 +229,8 @@ def _request(method: str, found: _Head, minor: int) -> RequestHead:
 
 def _hop(head: RequestHead, name: bytes, value: bytes, has_length: bool) -> None:
     """A header about the connection: what it means for this one."""
-    if name == b"content-length":
-        if not _LENGTH.fullmatch(value) or int(value) > BODY_MAX:
-            raise HttpError(400, "the header Content-Length is no length")
-        if head.length is None:
-            raise HttpError(400, _TWO_LENGTHS)
-        head.length = int(value)
-    elif name == b"transfer-encoding":
-        if value.lower() != b"chunked":
-            raise HttpError(501, "no transfer encoding but chunked is spoken here")
-        if has_length:
-            raise HttpError(400, _TWO_LENGTHS)
-        head.length = None
+    if name in (b"content-length", b"transfer-encoding"):
+        _frame(head, name, value, has_length)
     elif name == b"connection":
         for token in value.split(b","):
             token = token.strip(b" \t").lower()
@@ -254,6 +244,22 @@ def _hop(head: RequestHead, name: bytes, value: bytes, has_length: bool) -> None
         if value.lower() != b"100-continue":
             raise HttpError(417, "no expectation but 100-continue can be met")
         head.expects = True
+
+
+def _frame(head: RequestHead, name: bytes, value: bytes, has_length: bool) -> None:
+    """A header that tells where the body ends: exactly one of them, and one way to read it."""
+    if name == b"content-length":
+        if not _LENGTH.fullmatch(value) or int(value) > BODY_MAX:
+            raise HttpError(400, "the header Content-Length is no length")
+        if head.length is None:
+            raise HttpError(400, _TWO_LENGTHS)
+        head.length = int(value)
+    else:
+        if value.lower() != b"chunked":
+            raise HttpError(501, "no transfer encoding but chunked is spoken here")
+        if has_length:
+            raise HttpError(400, _TWO_LENGTHS)
+        head.length = None
 
 
 def _text(value: bytes) -> str:
