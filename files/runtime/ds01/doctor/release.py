@@ -16,7 +16,16 @@ from ds01.doctor.finding import Finding, Severity
 from ds01.release_info import Release, this_release
 
 # What the command needs from outside the standard library, and the parts that must import.
-NEEDED = ("yaml", "ds01.limits_yaml", "ds01.core.parse", "ds01.core.slices", "ds01.host.cgroupfs")
+# The gateway among it: a release that cannot open the door must not come into force.
+NEEDED = (
+    "yaml",
+    "ds01.limits_yaml",
+    "ds01.core.parse",
+    "ds01.core.slices",
+    "ds01.host.cgroupfs",
+    "ds01.gateway.main",
+    "ds01.pump.main",
+)
 AGAIN = "Run playbooks/site.yml again"
 
 
