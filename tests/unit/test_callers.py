@@ -387,8 +387,8 @@ def test_whatever_the_path_nobody_gains(parts: list[str], uid: int) -> None:
         assert bool(found.container) == bool(in_slice)
         assert not (found.admin and (in_slice or uid not in (0, 1004)))
         assert ".." not in parts and "" not in parts and "buildkit" not in parts
-        manager = re.search(r"/user@(\d+)\.service", cgroup)
-        if manager and cgroup.startswith("/user.slice/user-"):
+        manager = re.match(r"/user\.slice/user-(\d+)\.slice/user@\1\.service", cgroup)
+        if manager:
             assert found.uid == int(manager[1])
         if found.uid == 0:
             assert ID not in cgroup and "payload" not in parts[-1:]
