@@ -157,6 +157,7 @@ def test_why_tells_of_the_last_refusal_at_the_door(running: Helper) -> None:
         "subject": "last refusal at the door",
         "why": "no such thing (rule unknown, T1)",
         "remedy": "Do that",
+        "timestamp": "T1",
     }
     assert running.ask("why", "alice")["reasons"] == [reason]
     assert running.ask("why", "bob")["reasons"] == []

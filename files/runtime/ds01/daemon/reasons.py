@@ -38,7 +38,9 @@ def _at_door(refusal: Mapping[str, str] | None) -> Iterator[Reason]:
     if refusal:
         rule = f"rule {refusal['where']}, " if refusal["where"] else ""
         why = f"{refusal['what']} ({rule}{refusal['timestamp']})"
-        yield _reason("last refusal at the door", why, refusal["remedy"])
+        reason = _reason("last refusal at the door", why, refusal["remedy"])
+        # The docker wrapper shows it only where it fell into its own command's time.
+        yield {**reason, "timestamp": refusal["timestamp"]}
 
 
 def _own(view: View, refusals: Mapping[int, Mapping[str, str]]) -> list[Reason]:

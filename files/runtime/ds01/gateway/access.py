@@ -160,7 +160,9 @@ class AccessLog:
                 self._write_waiting()
                 self._tell_repeats(now, stopping)
                 self._tell_left_out(now, stopping)
-                if stopping or now - refusals_at >= REFUSALS_SECONDS:
+                # The first at once: the docker wrapper asks for it as soon as its client has failed.
+                due = stopping or now - refusals_at >= REFUSALS_SECONDS
+                if due and self._refusals_changed:
                     refusals_at = now
                     self._publish_refusals()
                 if stopping or now - publish_at >= PUBLISH_SECONDS:
