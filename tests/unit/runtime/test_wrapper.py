@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,7 +192,7 @@ def test_a_runtime_that_is_gone_or_broken_keeps_nobody_from_docker(
 def test_a_build_keeps_the_terminal_and_its_process_group(docker: Place) -> None:
     docker.runtime("/nowhere")
     main, terminal = pty.openpty()
-    ends = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    ends: dict[str, Any] = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
     process = docker.start("build", ".", env={"FAKE_EXIT": "0"}, start_new_session=True, **ends)
     assert process.wait(30) == 0
     told = docker.told()
