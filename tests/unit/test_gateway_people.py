@@ -183,10 +183,14 @@ def test_the_directory_is_asked_once_and_only_the_asker_waits(host: Host) -> Non
     assert people.caller(peer(70001)) is None
     host.directory.accounts[70001] = Account("carol", 70001, frozenset({70001}))
 
+    host.directory.open.clear()
+
     async def both() -> list[Caller | Refusal]:
-        return list(
-            await asyncio.gather(people.wait_for(peer(70001)), people.wait_for(peer(70001)))
-        )
+        waiting = [asyncio.create_task(people.wait_for(peer(70001))) for _n in range(2)]
+        while not host.directory.asked.count(70001):
+            await asyncio.sleep(0.005)
+        host.directory.open.set()
+        return list(await asyncio.gather(*waiting))
 
     found = asyncio.run(both())
     assert [one.name for one in found if isinstance(one, Caller)] == ["carol", "carol"]

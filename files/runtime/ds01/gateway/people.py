@@ -46,6 +46,7 @@ from ds01.threads import Hung
 NOBODY = -1
 WAIT_SECONDS = 2.0
 TICK_SECONDS = 1.0
+SAVE_SECONDS = 10.0
 ABSENT_SECONDS = 60.0
 HUNG_SECONDS = 10.0
 NAME_SECONDS = 3600.0
@@ -110,6 +111,7 @@ class People:
         # Both are replaced together, never changed apart: an answer is kept with the table it is of.
         self._table: tuple[Accounts, dict[Any, _Found]] = (Accounts(), {})
         self._made = clock()
+        self._saved = -SAVE_SECONDS
         self._next_end: datetime | None = None
         self._threads = Slow("directory", _LOOK_UPS, each=1, seconds=wait_seconds)
         self._background = Slow("directory", 2, each=2)
@@ -271,7 +273,7 @@ class People:
                 self._publish()
                 self._next_end = self._end_of_override()
         self._look_up()
-        if self._known.dirty:
+        if self._known.dirty and self._clock() - self._saved >= SAVE_SECONDS:
             self._save()
 
     def _reread_settings(self) -> bool:
@@ -364,6 +366,7 @@ class People:
             return
         with self._lock:
             self._known.dirty = False
+            self._saved = self._clock()
         try:
             save(self._known, self._places.record)
         except OSError as error:

@@ -29,6 +29,7 @@ FRESH_SECONDS = 60.0
 STALE_SECONDS = 24 * 3600.0
 GROUP_FRESH_SECONDS = 600.0
 MET_MAX = 20000
+SETTLED_SECONDS = 1.5
 T = TypeVar("T")
 
 
@@ -105,7 +106,12 @@ class Known:
         mark = local_accounts.mark(path)
         if path in self._marks and self._marks[path] == mark:
             return False
-        self._marks[path] = mark
+        # What was written a moment ago may still be written to, without another mark: look again.
+        settled = mark is None or abs(time.time() - mark[1] / 1e9) > SETTLED_SECONDS
+        if settled:
+            self._marks[path] = mark
+        else:
+            self._marks.pop(path, None)
         return True
 
     def _read_accounts(self) -> None:
