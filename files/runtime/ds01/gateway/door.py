@@ -70,6 +70,7 @@ class Door:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._learners: list[Callable[[], None]] = []
         self._accepting = False
+        self._spare: socket.socket | None = None
         self._handed = 0
         self._streams: dict[str, Entry] = {}
         self.accepted = 0
@@ -240,17 +241,41 @@ class Door:
 
     def use(self, settings: GatewaySettings) -> None:
         """Other settings hold from now on."""
+        if self._spare is not None and settings.engine_socket != self.settings.engine_socket:
+            self._spare.close()
+            self._spare = None
         self.settings = settings
         self.shares.most = settings.requests_per_user
 
     # --- the engine ---------------------------------------------------------------------------
 
     def connect_engine(self) -> socket.socket:
-        """A new connection to the engine.
+        """A connection to the engine on which nothing was asked yet.
+
+        One is kept in advance, so that a new client does not wait for it.
 
         :raises BlockingIOError: its queue is full at the moment.
         :raises OSError: it is not there.
         """
+        spare, self._spare = self._spare, None
+        self.loop.call_soon(self._keep_spare)
+        if spare is not None:
+            try:
+                spare.recv(1, socket.MSG_PEEK)
+            except BlockingIOError:
+                return spare
+            except OSError:
+                pass
+            # The engine has ended it, or speaks unasked.
+            spare.close()
+        return self._connect_engine()
+
+    def _keep_spare(self) -> None:
+        if self._spare is None and not self.closing:
+            with contextlib.suppress(OSError):
+                self._spare = self._connect_engine()
+
+    def _connect_engine(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             sock.connect(self.settings.engine_socket)
@@ -328,6 +353,8 @@ class Door:
 
     def abandon(self) -> None:
         """Break off what is still under way."""
+        if self._spare is not None:
+            self._spare.close()
         for link in list(self._links):
             link.drop("gateway")
         for task in self._tasks:

@@ -185,6 +185,16 @@ def parse_request(raw: bytes) -> RequestHead:
     return _request(method, found, 1 if version == "1.1" else 0)
 
 
+def refuse_odd_start(raw: bytes) -> None:
+    """Refuse the part of a head that is there when nothing that follows can mend it.
+
+    :raises HttpError: a line of it does not end in CR LF.
+    """
+    lines = raw.count(b"\r\n")
+    if raw.count(b"\n") != lines or raw.count(b"\r", 0, len(raw) - 1) != lines:
+        raise HttpError(400, "a line of the head does not end in CR LF")
+
+
 def _refuse_odd_lines(raw: bytes) -> None:
     lines = raw.count(b"\r\n")
     if lines != raw.count(b"\n") or lines != raw.count(b"\r"):

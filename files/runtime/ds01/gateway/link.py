@@ -18,7 +18,7 @@ from ds01.core.gateway_decision import DENY, Verdict, error_body
 from ds01.gateway.access import Entry
 from ds01.gateway.answers import answer
 from ds01.gateway.exchange import Exchange
-from ds01.gateway.head import HttpError, find_end, parse_request
+from ds01.gateway.head import HttpError, find_end, parse_request, refuse_odd_start
 from ds01.gateway.side import READ_MAX, Side
 from ds01.host.peer import Peer
 
@@ -142,6 +142,7 @@ class Link:
         try:
             end = find_end(self.rest, self._searched)
             if end < 0:
+                refuse_odd_start(self.rest)
                 self._searched = len(self.rest)
                 self.door.head_begins(self)
                 return
