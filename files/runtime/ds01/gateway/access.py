@@ -189,17 +189,15 @@ class AccessLog:
         told: list[Event] = []
         for at, entry in taken:
             try:
-                line = _access(at, entry)
                 self._count(entry)
                 if entry.decision in _EVENT_OF:
                     told += self._denial(at, entry)
+                name = _name(entry) or ""
+                if self._shares.take(_uid(entry), name, entry.kind == READ, time.monotonic()):
+                    lines.append(_access(at, entry))
             except Exception as error:  # one odd entry must not take the others with it
                 self._lost += 1
                 self._complain("access log", f"{type(error).__name__}: {error}")
-                continue
-            name = _name(entry) or ""
-            if self._shares.take(_uid(entry), name, entry.kind == READ, time.monotonic()):
-                lines.append(line)
         if lines:
             self._append(self.path, lines)
         if told:
