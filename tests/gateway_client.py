@@ -152,7 +152,11 @@ def connect(path: Path, seconds: float = PATIENCE) -> Client:
     """Connect to a socket as oneself."""
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(seconds)
-    sock.connect(str(path))
+    try:
+        sock.connect(str(path))
+    except OSError:
+        sock.close()
+        raise
     return Client(sock, seconds)
 
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from engine_answers import ANSWERS
-from gateway_client import Answer, Client, Visitor, connect, request, wait_for_file
+from gateway_client import Answer, Client, NoAnswerError, Visitor, connect, request, wait_for_file
 from recording_engine import RecordingEngine, Seen
 
 RUNTIME = Path(__file__).resolve().parents[1] / "files" / "runtime"
@@ -128,7 +128,9 @@ class GatewayWorld:
         return program
 
     def _start_gateway(self) -> Program:
-        (self.top / "gateway.json").write_text(json.dumps(self._settings), encoding="utf-8")
+        (self.top / "gateway.json").write_text(
+            json.dumps({"schema": 1, **self._settings}), encoding="utf-8"
+        )
         files = {
             "listen": "docker.sock",
             "engine": str(self._behind),
@@ -155,12 +157,11 @@ class GatewayWorld:
                     client.send(request("/_ping"))
                     if client.answer().status == 200:
                         return
-            except OSError:
+            except (OSError, NoAnswerError):
                 pass
             if time.monotonic() > end or self.gateway.process.poll() is not None:
                 said = self.gateway.said()
-                self.gateway.process.kill()
-                self.pump.stop()
+                self._kill()
                 raise AssertionError(f"the door does not open:\n{said[-4000:]}")
             time.sleep(0.02)
 
@@ -209,6 +210,11 @@ class GatewayWorld:
             )
         return found
 
+    def _kill(self) -> None:
+        for program in (self.gateway, self.pump):
+            program.process.kill()
+            program.process.wait()
+
     def close(self) -> None:
         """End all, and tell what was wrong."""
         try:
@@ -220,8 +226,7 @@ class GatewayWorld:
                     found.append(program.said())
             assert not found, "\n".join(found)
         finally:
-            self.gateway.process.kill()
-            self.pump.process.kill()
+            self._kill()
             self.engine.close()
             shutil.rmtree(self.top, ignore_errors=True)
 

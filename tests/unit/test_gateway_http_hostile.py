@@ -28,7 +28,7 @@ def play(world: GatewayWorld, case: Case, *, slowly: bool) -> None:
     """Send a case and compare what came of it."""
     mark = len(world.engine.seen)
     method = case.raw.split(b" ", 1)[0].decode("latin-1")
-    with world.connect() as client:
+    with world.connect(5) as client:
         if slowly:
             client.pieces(case.raw, [1] * 600)
         else:
