@@ -14,6 +14,7 @@ are measured: what they hold must be what they held, to the last descriptor.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import queue
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from native_engine import NativeEngine, environment, wait_until
+from native_engine import NativeEngine, environment
 from soak.house import House, Measure
 from soak.witnesses import Events, Witnesses
 
@@ -41,6 +42,8 @@ RSS_BAND_KIB = 8 * 1024
 OBJECTS_BAND = 30
 """How many more objects of one class there may be: caches fill; what leaks does so at each life."""
 LATE_S = 15.0
+STEADY = 8
+"""As often, half a second apart, the first measurement has to say the same."""
 SILENCE_S = 300.0
 
 
@@ -162,11 +165,22 @@ class Run:
     def run(self) -> Summary:
         """All of it."""
         start = time.monotonic()
-        self._house.start()
-        events = Events(self._house.socket)
-        crowd = Crowd(self._house, self._seed)
         lives, faults = self.summary.lives, self.summary.faults
         parts = [WARM_UP, lives * 3 // 10, lives * 3 // 10]
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._house.stop)
+            self._house.start()
+            events = Events(self._house.socket)
+            stack.callback(events.close)
+            crowd = Crowd(self._house, self._seed)
+            stack.callback(crowd.close)
+            self._live(crowd, parts)
+            faults += events.faults()
+        self.summary.seconds = time.monotonic() - start
+        self._judge()
+        return self.summary
+
+    def _live(self, crowd: Crowd, parts: Sequence[int]) -> None:
         try:
             self._part(crowd, parts[0])
             self._be_quiet("warm")
@@ -174,18 +188,10 @@ class Run:
             self._be_quiet("after SIGTERM")
             self._part(crowd, parts[2], signal.SIGKILL)
             self._be_quiet("after SIGKILL")
-            self._part(crowd, max(lives - sum(parts), 0))
+            self._part(crowd, max(self.summary.lives - sum(parts), 0))
             self._be_quiet("at the end")
-            faults += events.faults()
         except RuntimeError as error:
-            faults.append(str(error))
-        finally:
-            crowd.close()
-            events.close()
-            self._house.stop()
-        self.summary.seconds = time.monotonic() - start
-        self._judge()
-        return self.summary
+            self.summary.faults.append(str(error))
 
     def _part(self, crowd: Crowd, lives: int, number: signal.Signals | None = None) -> None:
         """Some lives; in their midst a restart, in another thread, so that it waits for nobody."""
@@ -227,15 +233,17 @@ class Run:
             faults.append(f"at {number.name}: {type(error).__name__}: {error}")
 
     def _be_quiet(self, name: str) -> None:
-        """Measure, once it is as it was when it was warm; as it is after a while."""
-        found: list[Quiet] = []
-
-        def as_before() -> bool:
-            found[:] = [self._measure(name)]
-            return not self.summary.quiets or found[0].exact() == self.summary.quiets[0].exact()
-
-        wait_until(as_before, LATE_S, pause=0.5)
-        self.summary.quiets += found
+        """Measure once it is as it was when it was warm, or as it is after a while."""
+        found = self._measure(name)
+        wanted = self.summary.quiets[0].exact() if self.summary.quiets else None
+        deadline = time.monotonic() + LATE_S
+        steady = 0
+        while time.monotonic() < deadline and found.exact() != wanted and steady < STEADY:
+            time.sleep(0.5)
+            former, found = found, self._measure(name)
+            # The first one is measured when it has been the same for some time.
+            steady = steady + 1 if wanted is None and former.exact() == found.exact() else 0
+        self.summary.quiets.append(found)
 
     def _measure(self, name: str) -> Quiet:
         house = self._house
@@ -257,7 +265,10 @@ class Run:
             else:
                 faults.append(f"{kind}: {failure['what']}")
         for quiet in quiets[1:]:
-            faults += grown(quiets[0].exact(), quiet.exact(), 0, quiet.name)
+            if found := grown(quiets[0].exact(), quiet.exact(), 0, quiet.name):
+                for one in (quiets[0], quiet):
+                    found.append(f"{one.name}: {one.gateway.links} {one.pump.links}")
+            faults += found
         if len(quiets) == 4:
             _warm, _term, kill, end = quiets
             # The gateway that lives at the end was started at the kill; the pump from the first on.

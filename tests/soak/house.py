@@ -5,18 +5,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ds01 import limits_source
+from ds01.core.gateway_settings import GatewaySettings
+from ds01.core.limits import to_json
 from native_engine import call, environment, wait_until
 
 BACKLOG = 4096
@@ -35,6 +41,7 @@ class Measure:
     """What a service holds.
 
     :param rss: memory in KiB (VmRSS, proc_pid_status(5)).
+    :param links: what the descriptors lead to, without numbers.
     """
 
     descriptors: int
@@ -45,6 +52,7 @@ class Measure:
     timers: int = 0
     sockets: int = 0
     objects: dict[str, int] = field(default_factory=dict)
+    links: dict[str, int] = field(default_factory=dict)
 
     def exact(self) -> dict[str, int]:
         """What has to be the same wherever nobody asks for anything."""
@@ -75,10 +83,16 @@ class House:
     :param engine: the engine's socket.
     :param group: the Unix group that may open the door.
     :param options: more arguments for the gateway.
+    :param settings: the gateway's.
     """
 
     def __init__(
-        self, folder: Path, engine: Path, group: int = 0, options: Sequence[str] = ()
+        self,
+        folder: Path,
+        engine: Path,
+        group: int = 0,
+        options: Sequence[str] = (),
+        settings: GatewaySettings | None = None,
     ) -> None:
         self.folder = folder
         self.engine = engine
@@ -86,6 +100,7 @@ class House:
         self.log = folder / "door.log"
         self.restarts: list[Restart] = []
         self._options = options
+        self._settings = settings or GatewaySettings()
         self._listening = _listen(self.socket, socket.SOCK_STREAM, group, 0o660)
         self._pump_socket = _listen(folder / "pump.sock", socket.SOCK_SEQPACKET, 0, 0o600)
         self._pump: subprocess.Popen[bytes] | None = None
@@ -93,9 +108,12 @@ class House:
         self._configure()
 
     def _configure(self) -> None:
-        limits: dict[str, Any] = {"groups": {}, "users": {}}
+        # Everybody is an ordinary user under rules that hold: nothing passes for being watched only.
+        text = "default_group: everybody\ngroups: {everybody: {gateway_mode: enforce}}\n"
+        (self.folder / "limits.yml").write_text(text)
+        limits = to_json(limits_source.from_file(str(self.folder / "limits.yml")))
         (self.folder / "limits.json").write_text(json.dumps(limits))
-        (self.folder / "gateway.json").write_text("{}")
+        (self.folder / "gateway.json").write_text(json.dumps(self._settings.as_json()))
 
     def start(self) -> None:
         """Start both; returns when the door answers."""
@@ -176,14 +194,16 @@ class House:
         return self._gateway.pid
 
     def engine_connections(self) -> int:
-        """Connections to the engine's socket (its own listening one lies in another network)."""
-        lines = Path("/proc/net/unix").read_text().splitlines()
-        return sum(line.endswith(f" {self.engine}") for line in lines)
+        """Connections to the engine that somebody still holds.
+
+        Docker 20.10 keeps its own end of some when the other one has been closed, behind the door
+        as without one.
+        """
+        return _held(self.engine)
 
     def door_connections(self) -> int:
-        """Connections to the door, the listening socket not counted."""
-        lines = Path("/proc/net/unix").read_text().splitlines()
-        return sum(line.endswith(f" {self.socket}") for line in lines) - 1
+        """Connections to the door that somebody still holds."""
+        return _held(self.socket)
 
     def _start_gateway(self) -> None:
         place = self.folder
@@ -214,15 +234,38 @@ class House:
 
     def _measure(self, pid: int, report: Path) -> Measure:
         report.unlink(missing_ok=True)
-        os.kill(pid, signal.SIGUSR2)
-        if not wait_until(report.exists, PATIENCE_S):
+        # Once: another question would be answered while the descriptors are counted.
+        asked = wait_until(lambda: _ask(f"{report}.ask"), PATIENCE_S)
+        if not (asked and wait_until(report.exists, PATIENCE_S)):
             raise RuntimeError(f"process {pid} does not tell what it holds: {self.tail()}")
         inside: dict[str, Any] = json.loads(report.read_text())
         text = Path(f"/proc/{pid}/status").read_text()
         status = dict(line.split(":", 1) for line in text.splitlines())
-        rss, descriptors = int(status["VmRSS"].split()[0]), len(os.listdir(f"/proc/{pid}/fd"))
+        links = []
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a thread may just have closed it
+                links.append(os.readlink(entry))
+        kinds = Counter(re.sub(r"\[\d+\]|^/.*/", "", link) for link in links)
         inside["threads"] = int(status["Threads"])
-        return Measure(descriptors=descriptors, rss=rss, **inside)
+        rss = int(status["VmRSS"].split()[0])
+        return Measure(descriptors=len(links), rss=rss, links=dict(kinds), **inside)
+
+
+def _held(path: Path) -> int:
+    """Connections to a unix socket whose other end is open (ss(8) names that 0 when it is not)."""
+    command = ["ss", "--unix", "--no-header", "--query", "unix_stream", "state", "connected"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    fields = [line.split() for line in listed.splitlines()]
+    return sum(str(path) in line and line[-1] != "0" for line in fields)
+
+
+def _ask(fifo: str) -> bool:
+    """Open a FIFO whose reader waits for that; False where nobody reads."""
+    try:
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 def _listen(path: Path, kind: socket.SocketKind, group: int, mode: int) -> socket.socket:

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Look into a running service: ``python -m soak.inside REPORT MODULE ARGUMENTS…`` runs the module.
 
-On SIGUSR2 it writes what it holds to the file REPORT: tasks, timers, watched descriptors, and how
-many objects of each of our classes there are. The service itself knows nothing of it.
+When somebody opens the FIFO ``REPORT.ask`` for writing, it writes what it holds to the file REPORT:
+tasks, timers, watched descriptors, and how many objects of each of our classes there are. The
+service itself knows nothing of it, but for one more thread; a signal would wake it.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ import gc
 import json
 import os
 import runpy
-import signal
 import socket
 import sys
 import threading
 from collections import Counter
-from types import FrameType
 from typing import Any
 
 OURS = "ds01."
+_loops: list[asyncio.BaseEventLoop] = []
 
 
 def holdings() -> dict[str, Any]:
@@ -40,31 +40,52 @@ def holdings() -> dict[str, Any]:
         "sockets": sockets,
         "objects": dict(objects),
         "threads": threading.active_count(),
-        **_of_the_loop(),
+        **_of_loops(),
     }
 
 
-def _of_the_loop() -> dict[str, int]:
-    try:
-        loop: Any = asyncio.get_running_loop()
-    except RuntimeError:
-        return {"tasks": 0, "watched": 0, "timers": 0}
-    # Private, and stable since Python 3.4: the public face counts tasks only.
-    watched = len(loop._selector.get_map() or ())
-    timers = sum(not timer.cancelled() for timer in loop._scheduled)
-    return {"tasks": len(asyncio.all_tasks(loop)), "watched": watched, "timers": timers}
+def _of_loops() -> dict[str, int]:
+    found = Counter(tasks=0, watched=0, timers=0)
+    for loop in _loops:
+        # Private, and stable since Python 3.4: the public face counts tasks only.
+        inside: Any = loop
+        found["tasks"] += len(asyncio.all_tasks(loop))
+        found["watched"] += len(inside._selector.get_map() or ())
+        found["timers"] += sum(not timer.cancelled() for timer in list(inside._scheduled))
+    return dict(found)
+
+
+def _note_loops() -> None:
+    run = asyncio.BaseEventLoop.run_forever
+
+    def run_forever(loop: asyncio.BaseEventLoop) -> None:
+        _loops.append(loop)
+        try:
+            run(loop)
+        finally:
+            _loops.remove(loop)
+
+    asyncio.BaseEventLoop.run_forever = run_forever  # type: ignore[method-assign]
 
 
 def _answer_to(report: str) -> None:
-    def write(_number: int, _frame: FrameType | None) -> None:
-        with open(f"{report}.new", "w", encoding="utf-8") as stream:
-            json.dump(holdings(), stream)
-        os.replace(f"{report}.new", report)
+    asked = f"{report}.ask"
+    if not os.path.exists(asked):
+        os.mkfifo(asked, 0o600)
 
-    signal.signal(signal.SIGUSR2, write)
+    def wait_and_write() -> None:
+        while True:
+            with open(asked, encoding="utf-8") as stream:
+                stream.read()
+            with open(f"{report}.new", "w", encoding="utf-8") as stream:
+                json.dump(holdings(), stream)
+            os.replace(f"{report}.new", report)
+
+    threading.Thread(target=wait_and_write, name="inside", daemon=True).start()
 
 
 if __name__ == "__main__":
+    _note_loops()
     _answer_to(sys.argv[1])
     sys.argv = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

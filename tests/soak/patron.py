@@ -14,6 +14,7 @@ import io
 import json
 import os
 import random
+import select
 import shlex
 import socket
 import subprocess
@@ -271,6 +272,9 @@ class Patron:
         raw: bool = False,
         allowed: tuple[int, ...] = (),
     ) -> Any:
+        if self._line is not None and _is_closed(self._line):
+            self._line.close()
+            self._line = None
         if self._line is None:
             self._line = self._connect()
         text = None if body is None else json.dumps(body)
@@ -296,6 +300,11 @@ class Patron:
     def _expect(self, found: object, wanted: object) -> None:
         if found != wanted:
             raise WrongError(f"{str(found)[:200]!r} in place of {str(wanted)[:200]!r}")
+
+
+def _is_closed(line: UnixConnection) -> bool:
+    """Whether the server has closed an idle connection, as it may (RFC 9112, section 9.3)."""
+    return line.sock is None or bool(select.select([line.sock], [], [], 0.0)[0])
 
 
 def _end_of(client: subprocess.Popen[str], data: str = "", status: int = 0) -> tuple[str, str]:

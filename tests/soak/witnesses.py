@@ -58,7 +58,7 @@ class Events:
 
     def close(self) -> None:
         """Leave."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):
             self._socket.shutdown(2)
         self._thread.join(5.0)
         self._line.close()
