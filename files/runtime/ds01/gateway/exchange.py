@@ -155,11 +155,13 @@ class Exchange:
         forward = forward_target(target, version_to_send(target, self.door.engine_api))
         close = not head.keep_alive or self._may_stay_open
         engine.write([build_request(head, forward, close)])
+        # Only now: the engine is at work already while the loop is told.
+        engine.resume()
+        link.client.resume()
         if self._body.done:
             self._whole()
             return
         self.wants_body = True
-        link.client.resume()
         if link.rest:
             data, link.rest = link.rest, b""
             self.take_body(memoryview(data))
@@ -190,7 +192,6 @@ class Exchange:
                 return None
             engine = link.engine = Side(self.door.loop, sock)
         engine.on(self._engine_readable, self._engine_drained, self._engine_broken)
-        engine.resume()
         return engine
 
     def _connect_again(self) -> None:

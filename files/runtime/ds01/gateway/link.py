@@ -69,8 +69,10 @@ class Link:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Hear the client."""
-        self.client.resume()
+        """Hear the client: most have sent their first request by now."""
+        self._readable()
+        if self.state != GONE and (self.exchange is None or self.exchange.wants_body):
+            self.client.resume()
 
     @property
     def at_rest(self) -> bool:
