@@ -415,8 +415,9 @@ class Exchange:
         if self._reply is None and self._reply_in:
             self._timer = self.door.loop.call_later(STREAM_SECONDS, self._stays_open)
             return
-        if link.client.owed > HAND_OVER_MAX or engine.owed > HAND_OVER_MAX:
-            # Somebody reads slowly: later.
+        owed = max(link.client.owed, engine.owed)
+        if owed > HAND_OVER_MAX or not self.door.pump.ready:
+            # Somebody reads slowly, or there is no pump at the moment: later.
             self._timer = self.door.loop.call_later(STREAM_SECONDS, self._stays_open)
             return
         self._hand_over("down", b"", self._reply.status if self._reply else 0)
