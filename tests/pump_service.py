@@ -47,6 +47,7 @@ class StandIn:
         self.path = str(folder / "pump.sock")
         self._notify = str(folder / "notify")
         self.store: dict[str, list[int]] = {}
+        self._inodes: set[int] = set()
         self.said: list[dict[str, str]] = []
         self.stuck = threading.Event()  # systemd is busy
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -76,9 +77,15 @@ class StandIn:
             name = said.get("FDNAME", "stored")
             if "FDSTORE" in said:
                 assert said["FDPOLL"] == "0" and ":" not in name and len(name) <= 255
-                self.store.setdefault(name, []).extend(got)
+                for number in got:
+                    if os.fstat(number).st_ino in self._inodes:
+                        os.close(number)  # it has this one, and it keeps the name that it had
+                    else:
+                        self._inodes.add(os.fstat(number).st_ino)
+                        self.store.setdefault(name, []).append(number)
             elif "FDSTOREREMOVE" in said:
                 for number in self.store.pop(name, []):
+                    self._inodes.discard(os.fstat(number).st_ino)
                     os.close(number)
             else:
                 self.said.append(said)

@@ -350,6 +350,17 @@ def test_what_waits_for_a_busy_systemd_is_taken_later_and_moved_after_that(
     assert [gateway.next()["taken"] for _ in pairs]
 
 
+def test_told_to_end_it_does_however_busy_systemd_is(systemd: StandIn, gateway: Gateway) -> None:
+    systemd.stuck.set()
+    time.sleep(0.1)
+    pairs = [gateway.stream(up=b"owed") for _ in range(100)]
+    begin = time.monotonic()
+    assert systemd.kill(signal.SIGTERM) == 0
+    assert time.monotonic() - begin < 8
+    assert pairs[-1][1].recv(10) == b""  # never moved: it would be the gateway's still
+    systemd.stuck.clear()
+
+
 # --- the life of the service ----------------------------------------------------------------------
 
 
@@ -384,9 +395,7 @@ def test_it_ends_by_itself_when_another_release_is_in_force(
     assert process.wait(10) == 0
 
 
-def test_a_gateway_that_does_not_read_is_dropped_and_harms_nobody(
-    systemd: StandIn, gateway: Gateway
-) -> None:
+def test_a_gateway_that_does_not_read_harms_nobody(systemd: StandIn, gateway: Gateway) -> None:
     idle = Gateway(systemd.path)
     client, engine = gateway.stream()
     assert "taken" in gateway.next()

@@ -12,6 +12,8 @@ import os
 import random
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from ds01.pump.stream import Pipe, Way
 from ds01.pump.wire import BOTH, INITIAL_MAX, BadMessage, HandOver, decode, encode, stream_socket
 from hypothesis import given
 from hypothesis import strategies as st
-from pump_service import Gateway, StandIn, descriptors_of, until
+from pump_service import RUNTIME, Gateway, StandIn, descriptors_of, until
 
 KEY = "0123456789abcdef"
 GOOD: dict[str, object] = {"key": KEY, "tag": "t", "mode": "both", "uid": 1, "up": 0, "down": 0}
@@ -201,6 +203,15 @@ def test_a_hand_over_stored_but_never_in_force_is_the_gateways_again(systemd: St
 
 
 # --- parts ----------------------------------------------------------------------------------------
+
+
+def test_the_command_does_not_pay_for_the_parsers() -> None:
+    code = "import sys; from ds01.__main__ import main; print(main(), 'argparse' in sys.modules)"
+    command = [sys.executable, "-c", code, "pump"]
+    environment = {"PYTHONPATH": RUNTIME, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"
+    assert "systemctl start ds01-pump.socket" in done.stderr
 
 
 def test_names_say_slot_and_role() -> None:

@@ -31,6 +31,9 @@ TICK = 2.0
 AGAIN = 0.005
 """Seconds between tries to reach a store that takes nothing."""
 BACKLOG = 64
+"""Messages to the store, and connections, that may wait; hand-overs wait in their connections."""
+END_SECONDS = 2.0
+"""How long an end waits for the store."""
 
 
 class Pump:
@@ -64,27 +67,40 @@ class Pump:
         self._add(self._listener.fileno(), self._accept)
         self._heed_signals()
         self._streams.tell = self._tell_all
-        self._told.tell(READY=1, STATUS=self._status())
+        self._told.tell(READY=1)
         tick = min(TICK, watchdog / 3) if watchdog else TICK
-        due = 0.0
+        due, said = 0.0, ""
         while not self._finished():
             now = time.monotonic()
             if now >= due:
                 due = now + tick
-                self._told.tell(WATCHDOG=1, STATUS=self._status())
+                if watchdog:
+                    self._told.tell(WATCHDOG=1)
+                if said != self._status():
+                    said = self._status()
+                    self._told.tell(STATUS=said)
                 self._stop |= _leads_to(self._link) not in (None, self._release)
             self._turn(0 if self._streams.busy else AGAIN if self._streams.store else due - now)
-        self._told.tell(STOPPING=1, STATUS=self._status())
+        self._told.tell(STOPPING=1)
+        self._end()
         return DRAINED if self._drain else 0
 
     def _finished(self) -> bool:
         if self._stop:
-            # What lies in the connections is taken as well: a gateway that ends just now cannot
-            # send it once more.
-            for peer in list(self._peers.values()):
-                self._hear(peer, select.EPOLLIN)
-            return not self._streams.store
+            return True
         return self._drain and not self._streams.count and not self._streams.store
+
+    def _end(self) -> None:
+        """Take what lies in the connections already: a gateway that ends just now cannot send it once
+        more. What comes later, or does not get into the store, is sent to the next process."""
+        for peer in list(self._peers.values()):
+            self._hear(peer, select.EPOLLIN)
+        limit = time.monotonic() + END_SECONDS
+        while self._streams.store and time.monotonic() < limit:
+            time.sleep(AGAIN)
+            self._streams.store.flush()
+        for peer in self._peers.values():
+            peer.flush()
 
     def _turn(self, seconds: float) -> None:
         for descriptor, mask in self._epoll.poll(max(0.0, seconds), 512):

@@ -25,7 +25,7 @@ from ds01.pump.wire import BOTH
 
 CHUNK = 256 * 1024
 """What one splice(2) may move; the pipe's size bounds it further."""
-TURN = 512 * 1024
+TURN = 128 * 1024
 """What one way of a stream may move before the others have their turn."""
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 GONE = select.EPOLLHUP | select.EPOLLERR
