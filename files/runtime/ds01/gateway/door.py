@@ -31,6 +31,9 @@ _UCRED = struct.Struct("iII")
 _ACCEPTS = 32
 """Connections taken in one turn of the event loop, so that a flood of them leaves room for others."""
 SWEEP_SECONDS = 1.0
+FRESH_SECONDS = 0.2
+"""A client that has just come sends its request at once; it gets so long before the gateway ends."""
+_REMEMBERED = 16384
 LEARN_SECONDS = 5.0
 _PING = b"GET /_ping HTTP/1.1\r\nHost: ds01\r\nConnection: close\r\n\r\n"
 
@@ -178,6 +181,9 @@ class Door:
         :returns: the name under which the pump will.
         """
         self._handed += 1
+        if len(self._streams) > _REMEMBERED:
+            # Ends that the pump could not tell of, because it was started anew.
+            del self._streams[next(iter(self._streams))]
         tag = f"{os.getpid()}-{self._handed}"
         self._streams[tag] = entry
         return tag
@@ -344,6 +350,13 @@ class Door:
             if link.exchange is not None:
                 link.exchange.hand_over_now()
             if link.served and link.at_rest:
+                link.drop()
+        self.loop.call_later(FRESH_SECONDS, self._drop_idle)
+
+    def _drop_idle(self) -> None:
+        """Those who came just now and have asked nothing had their time."""
+        for link in list(self._links):
+            if link.at_rest:
                 link.drop()
 
     @property

@@ -33,7 +33,7 @@ from ds01.gateway.people import People, Places
 from ds01.host.peer import Peer, peer_of
 
 RELEASE_LINK = "/opt/ds01/current"
-DRAIN_SECONDS = 1.0
+DRAIN_SECONDS = 0.8
 SETTLE_SECONDS = 2.0
 TICK_SECONDS = 2.0
 BACKLOG = 4096
