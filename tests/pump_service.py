@@ -90,9 +90,9 @@ class StandIn:
             else:
                 self.said.append(said)
 
-    def start(self, *arguments: str, wait: bool = True) -> subprocess.Popen[bytes]:
-        """A pump process, with all that is kept."""
-        pairs = [("control", self._listener.fileno())]
+    def start(self, *arguments: str, listens: bool = True) -> subprocess.Popen[bytes]:
+        """A pump process, with all that is kept, and with the socket if its unit is there."""
+        pairs = [("control", self._listener.fileno())] if listens else []
         pairs += [(name, number) for name, numbers in self.store.items() for number in numbers]
         names, numbers = zip(*pairs, strict=True)
         environment = {
@@ -109,8 +109,7 @@ class StandIn:
             env=environment,
             pass_fds=numbers,
         )
-        if wait:
-            until(lambda: any("READY" in said for said in self.said[before:]))
+        until(lambda: any("READY" in said for said in self.said[before:]))
         return self.process
 
     def kill(self, number: int = signal.SIGKILL) -> int:

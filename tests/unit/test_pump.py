@@ -383,6 +383,21 @@ def test_drained_it_takes_nothing_new_and_ends_with_its_last_stream(
     assert systemd.process.wait(10) == 77
 
 
+def test_without_its_socket_it_moves_what_is_left_to_its_end(
+    systemd: StandIn, gateway: Gateway
+) -> None:
+    client, engine = gateway.stream()
+    assert "taken" in gateway.next()
+    systemd.kill()
+    systemd.settled()
+    process = systemd.start(listens=False)
+    engine.sendall(b"x")
+    assert client.recv(10) == b"x"
+    client.close()
+    engine.close()
+    assert process.wait(10) == 77
+
+
 def test_it_ends_by_itself_when_another_release_is_in_force(
     systemd: StandIn, tmp_path: Path
 ) -> None:

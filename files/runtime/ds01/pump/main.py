@@ -39,13 +39,14 @@ END_SECONDS = 2.0
 class Pump:
     """The loop.
 
-    :param listener: where gateways connect.
+    :param listener: where gateways connect; none (its unit was stopped): the streams that are left are
+        moved to their ends.
     :param release: the link that names the release in force.
     """
 
     def __init__(
         self,
-        listener: socket.socket,
+        listener: socket.socket | None,
         streams: Streams,
         told: Notifier,
         release: str = RELEASE_LINK,
@@ -63,8 +64,12 @@ class Pump:
 
     def run(self, watchdog: float | None = None) -> int:
         """Until a signal, or another release; the exit status."""
-        self._listener.setblocking(False)
-        self._add(self._listener.fileno(), self._accept)
+        listener = self._listener
+        if listener is None:
+            self._drain = self._streams.full = True
+        else:
+            listener.setblocking(False)
+            self._add(listener.fileno(), lambda _mask: self._accept(listener))
         self._heed_signals()
         self._streams.tell = self._tell_all
         self._told.tell(READY=1)
@@ -145,13 +150,14 @@ class Pump:
                     self._stop = True
                 elif not self._drain:
                     self._drain = self._streams.full = True
-                    self._epoll.unregister(self._listener.fileno())
+                    if self._listener is not None:
+                        self._epoll.unregister(self._listener.fileno())
 
     # --- control connections ------------------------------------------------------------------------
 
-    def _accept(self, _mask: int) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            connection, _ = self._listener.accept()
+            connection, _ = listener.accept()
         except OSError:
             return
         peer = Peer.of(connection)
@@ -220,7 +226,7 @@ def run(arguments: Sequence[str] = ()) -> int:
     options = dict(zip(arguments[::2], arguments[1::2], strict=False))
     if "--listen" in options:
         listener = _listen(options["--listen"])
-    if listener is None:
+    if listener is None and not kept:
         print(
             "ds01-pump: this is started by systemd, which passes it its socket. "
             "systemctl start ds01-pump.socket",
