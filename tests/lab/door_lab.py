@@ -22,7 +22,7 @@ from labhost.guest import Lab
 
 LAB_TESTS = Path(__file__).resolve().parent
 DOOR = "/run/docker.sock"
-ENGINE = os.environ.get("DS01_TRY_ENGINE", "/run/ds01/engine.sock")
+ENGINE = "/run/ds01/engine.sock"
 ACCESS_LOG = "/var/log/ds01/access.jsonl"
 EVENT_LOG = "/var/log/ds01/events.jsonl"
 IMAGE = "lab/base"
