@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,9 @@ def run(client: Client, words: Sequence[str]) -> int:
     :param words: what follows ``docker``.
     :returns: the client's exit code, :data:`FAILED` where GPUs are refused, 130 after Ctrl-C.
     """
+    if not sys.stderr:
+        # The caller has closed it: what is said must not end up anywhere else.
+        sys.stderr = io.StringIO()
     try:
         wish = gpu_wish(words)
         # Root's containers need no lease, and an administrator repairs things with them.
@@ -73,6 +77,10 @@ def _run_with(client: Client, words: Sequence[str], wish: GpuWish, lease: Mappin
     try:
         _say(f"{slots_of(lease)} {'is' if len(lease['slots']) == 1 else 'are'} yours: lease {name}")
         code = client.run(with_lease(words, wish, name))
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except OSError as error:
+        _say(f"docker could not be called: {error.strerror}")
     finally:
         if code == FAILED:
             # The client has said why. Nobody else need wait for what nobody uses.
@@ -159,4 +167,5 @@ def _pass(client: Client, words: Sequence[str], error: Ds01Error) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    print(f"ds01: {printable(text)}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(f"ds01: {printable(text)}", file=sys.stderr, flush=True)
