@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -98,9 +100,11 @@ def bodies() -> SearchStrategy[bytes]:
     return st.tuples(st.one_of(good, own, _broken(good), _broken(own)), behind).map(b"".join)
 
 
+def cut(data: bytes, at: Sequence[int]) -> list[bytes]:
+    """The data in pieces that begin at these places."""
+    return [data[a:b] for a, b in pairwise([0, *sorted(at), len(data)])]
+
+
 def cuts(data: bytes) -> SearchStrategy[list[bytes]]:
     """The data in pieces, as writes or as reads may cut it."""
-    places = st.lists(st.integers(0, len(data)), max_size=6).map(sorted)
-    return places.map(
-        lambda at: [data[a:b] for a, b in zip([0, *at], [*at, len(data)], strict=True)]
-    )
+    return st.lists(st.integers(0, len(data)), max_size=6).map(lambda at: cut(data, at))

@@ -272,6 +272,8 @@ class RecordingEngine:
             wire.fill()
         wire.sock.settimeout(PATIENCE)
         head = read_head(wire.until(b"\r\n\r\n"))
+        if not head.target.startswith(b"/"):
+            raise NotStrictError(f"target {head.target[:80]!r}")
         seen = Seen(head, number)
         own = head.target == b"/_ping" and head.values(b"host") == [b"ds01"]
         with self._lock:

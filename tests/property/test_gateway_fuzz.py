@@ -9,7 +9,7 @@ bytes are cut changes nothing. Bounded here; for long with ``make fuzz SECONDS=6
 
 from __future__ import annotations
 
-from typing import TypeVar
+import os
 
 import gateway_fuzz as fuzz
 import h11
@@ -20,9 +20,9 @@ from ds01.gateway.head import HttpError, build_request, find_end, parse_request
 from hypothesis import HealthCheck, given, settings, target
 from hypothesis import strategies as st
 
-T = TypeVar("T")
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-MANY = settings(max_examples=1500, suppress_health_check=SLOW)
+SECONDS = float(os.environ.get("DS01_FUZZ_SECONDS", "20"))
+MANY = settings(max_examples=int(SECONDS * 20), suppress_health_check=SLOW)
 
 
 def heads(raw: bytes) -> tuple[bytes, bytes] | None:
