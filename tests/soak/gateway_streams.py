@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -190,7 +191,10 @@ def _compare(told: Sequence[int], size: int) -> None:
 
 def engine(path: Path) -> subprocess.Popen[bytes]:
     """An engine for streams, listening."""
-    process = subprocess.Popen([sys.executable, "-m", "soak.stream_engine", str(path)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "soak.stream_engine", str(path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+    )
     wait_for_file(path, 10)
     return process
 
