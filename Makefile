@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
 # What CI runs, in this order. `make test STAGES="ruff unit"` runs a selection.
-ALL_STAGES := setup ruff mypy shellcheck ansible-lint unit docs changelog collection sanity lab newest-core lab-down
+ALL_STAGES := setup ruff mypy shellcheck ansible-lint unit native docs changelog collection sanity lab newest-core lab-down
 STAGES ?= $(ALL_STAGES)
 
 .PHONY: help
@@ -70,6 +70,10 @@ stage-ansible-lint:
 
 stage-unit:
 	python -m pytest tests/unit tests/property
+
+# A Docker engine of its own is started, which takes root.
+stage-native:
+	$(if $(filter 0,$(shell id -u)),,sudo) "$$(command -v python)" -m pytest tests/native
 
 stage-docs:
 	tests/ci/docs.sh

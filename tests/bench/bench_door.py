@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -294,6 +295,8 @@ def main() -> None:
     options.add_argument("--alone", action="store_true", help="before all other work (chrt -f)")
     chosen = options.parse_args()
     size = QUICK if chosen.quick else WHOLE
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # as the units of both have it
     figures = Figures()
     if chosen.alone:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))

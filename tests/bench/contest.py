@@ -21,7 +21,7 @@ HAPROXY_TCP = "HAProxy, tcp"
 OURS = "ds01"
 _CONFIG = """\
 global
-  maxconn 8000
+  maxconn 4000
 defaults
   timeout connect 5s
   timeout client 1h

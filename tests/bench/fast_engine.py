@@ -9,6 +9,7 @@ chunks (Go's http.Server writes 32 KiB at a time), attach with 101 and raw bytes
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -95,10 +96,9 @@ class Engine:
         if not data:
             self._forget(client)
             client.close()
-        elif path.endswith(b"/_ping"):
-            client.sendall(_PING)
-        elif b"/containers/json" in path:
-            client.sendall(_ALL)
+        elif path.endswith(b"/_ping") or b"/containers/json" in path:
+            with contextlib.suppress(OSError):  # who asked has gone; that is read next
+                client.sendall(_PING if path.endswith(b"/_ping") else _ALL)
         else:
             self._forget(client)
             threading.Thread(target=_stream, args=(client, data), daemon=True).start()

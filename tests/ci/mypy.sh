@@ -14,5 +14,5 @@ MYPYPATH=files/runtime run --cache-dir "$cache/mypy/runtime" -p ds01
 MYPYPATH=$cache/collections run --cache-dir "$cache/mypy/plugins" -p ansible_collections.ds01.infra.plugins
 # Tests reach for what a module imports, in order to replace it.
 MYPYPATH=files/runtime:tests:tests/ci:tests/lab run --cache-dir "$cache/mypy/tests" --implicit-reexport \
-    tests/ci tests/lab tests/property tests/unit
+    tests/ci tests/lab tests/native tests/property tests/unit
 exit "$failed"

@@ -1,9 +1,18 @@
-# `make soak`: many processes against one lease book, killed at every step; takes half an hour.
+# `make soak`: many processes against one lease book, killed at every step, which takes half an hour;
+# then lives of containers through the door, which takes as long.
 
 SOAK_REQUESTS ?= 100000
+SOAK_LIVES ?= 10000
 
 .PHONY: soak
-soak: setup ## ask the lease book 100,000 times, killing at every step
+soak: soak-leases soak-door ## both of these
+
+.PHONY: soak-door
+soak-door: setup ## 10,000 lives of containers through the door, the gateway restarted meanwhile; as root
+	PYTHONPATH=files/runtime:tests nice -n 5 python -m soak.door_lives --lives $(SOAK_LIVES)
+
+.PHONY: soak-leases
+soak-leases: setup ## ask the lease book 100,000 times, killing at every step
 	PYTHONPATH=files/runtime:tests nice -n 15 python -m soak.soak --requests $(SOAK_REQUESTS) --processes 8
 
 SOAK_BYTES ?= 8G
