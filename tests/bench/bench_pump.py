@@ -31,7 +31,7 @@ from pump_service import Gateway, StandIn, cpu_seconds, resident, until
 from report import machine, table, write_section
 
 SIZE = 2 << 30
-ROUNDS = 2
+ROUNDS = 5
 CHUNK = 256 * 1024
 Pair = tuple[socket.socket, socket.socket]
 

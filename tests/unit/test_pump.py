@@ -232,6 +232,8 @@ def transfer_with_kills(systemd: StandIn, gateway: Gateway, size: int, kills: in
     up, down = os.urandom(size), os.urandom(size)
     owed = 70_000
     client, engine = gateway.stream(up=up[:owed], down=down[:owed])
+    for end in (client, engine):
+        end.settimeout(120)  # for all of it, with every restart
     assert "taken" in gateway.next()
     got: dict[str, bytes] = {}
 
@@ -252,7 +254,7 @@ def transfer_with_kills(systemd: StandIn, gateway: Gateway, size: int, kills: in
         systemd.settled()
         systemd.start()
     for thread in sides:
-        thread.join(60)
+        thread.join(150)
     assert got["engine"] == up
     assert got["client"] == down
     assert in_the_middle >= kills * 2 // 3
