@@ -34,6 +34,8 @@ SWEEP_SECONDS = 1.0
 FRESH_SECONDS = 0.2
 """A client that has just come sends its request at once; it gets so long before the gateway ends."""
 _REMEMBERED = 16384
+PARKED_SECONDS = 0.5
+_PARKED_MAX = 2048
 LEARN_SECONDS = 5.0
 _PING = b"GET /_ping HTTP/1.1\r\nHost: ds01\r\nConnection: close\r\n\r\n"
 
@@ -73,6 +75,7 @@ class Door:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._learners: list[Callable[[], None]] = []
         self._accepting = False
+        self._parked: dict[socket.socket, None] = {}
         self._spare: socket.socket | None = None
         self._handed = 0
         self._streams: dict[str, Entry] = {}
@@ -135,8 +138,22 @@ class Door:
         link.start()
 
     def _turn_away(self, sock: socket.socket, share: int) -> None:
-        """Too many connections: a short answer, and the end."""
+        """Too many connections: a short answer, and the end, but not at once.
+
+        Who would come again as fast as he is refused would keep this process busy with himself; so
+        his refusal takes a moment, and beyond that many there is no answer.
+        """
         self.refused += 1
+        if len(self._parked) >= _PARKED_MAX:
+            sock.close()
+            return
+        self._parked[sock] = None
+        self.loop.call_later(PARKED_SECONDS, self._turn_away_now, sock, share)
+
+    def _turn_away_now(self, sock: socket.socket, share: int) -> None:
+        if sock not in self._parked:
+            return
+        del self._parked[sock]
         what = "you have too many connections to the engine open"
         if self._per_user[share] < self.settings.connections_per_user:
             what = "the gateway has too many connections open"
@@ -368,6 +385,9 @@ class Door:
         """Break off what is still under way."""
         if self._spare is not None:
             self._spare.close()
+        for sock in self._parked:
+            sock.close()
+        self._parked.clear()
         for link in list(self._links):
             link.drop("gateway")
         for task in self._tasks:
