@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A user who asks for all he can get: a thousand connections, on each a request after the other.
 
-Usage: ``python gateway_hog.py SOCKET UID CONNECTIONS``; as root, who becomes that user. A connection
-that is refused is tried again a little later. Ends when its standard input does.
+Usage: ``python gateway_hog.py SOCKET UID CONNECTIONS PAUSE``; as root, who becomes that user. A
+connection that is refused is tried again after a pause in seconds. Ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import sys
 import time
 
 REQUEST = b"GET /containers/x/json HTTP/1.1\r\nHost: docker\r\n\r\n"
-PAUSE = 0.1
 
 
 def main() -> None:
     """Ask and ask."""
-    path, uid, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    path, uid, count, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.setgroups([])
@@ -43,7 +42,7 @@ def main() -> None:
             watch.register(sock, selectors.EVENT_READ)
             with contextlib.suppress(BrokenPipeError):
                 sock.send(REQUEST)
-        for key, _mask in watch.select(PAUSE):
+        for key, _mask in watch.select(pause):
             if key.fileobj is sys.stdin:
                 print(answers, flush=True)
                 return
@@ -58,7 +57,7 @@ def main() -> None:
                 pass
             watch.unregister(sock)
             sock.close()
-            later.append(time.monotonic() + PAUSE)
+            later.append(time.monotonic() + pause)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gateway_hog
+import pytest
 from gateway_client import Visitor, request
 from gateway_world import GatewayWorld
 from soak.gateway_streams import engine
@@ -30,10 +31,12 @@ TIMES = 200
 
 
 @contextmanager
-def hog(door: Path) -> Iterator[None]:
+def hog(door: Path, pause: float) -> Iterator[None]:
     """While it asks."""
-    words = [sys.executable, gateway_hog.__file__, str(door), str(HOG), str(CONNECTIONS)]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    words = [gateway_hog.__file__, str(door), str(HOG), str(CONNECTIONS), str(pause)]
+    process = subprocess.Popen(
+        [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     time.sleep(1.5)
     assert process.poll() is None
     begun = time.monotonic()
@@ -69,8 +72,9 @@ def fresh(other: Visitor) -> float:
     return statistics.median(taken)
 
 
+@pytest.mark.parametrize("pause", [0.1, 0.0], ids=["patient", "impatient"])
 def test_one_user_with_a_thousand_connections_leaves_the_others_their_latency(
-    tmp_path: Path,
+    tmp_path: Path, pause: float
 ) -> None:
     path = tmp_path / "e"
     process = engine(path)
@@ -78,7 +82,7 @@ def test_one_user_with_a_thousand_connections_leaves_the_others_their_latency(
         with GatewayWorld(engine=path, strict=False) as world, world.visitor(OTHER) as other:
             ways = {"kept connection": kept, "new connection": fresh}
             alone = {name: way(other) for name, way in ways.items()}
-            with hog(world.door):
+            with hog(world.door, pause):
                 beside = {name: way(other) for name, way in ways.items()}
     finally:
         process.kill()
