@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import errno
 import json
-import secrets
+import os
 import socket
 import struct
 from collections import Counter
@@ -137,7 +137,7 @@ class Pump:
         :param up: bytes owed to the engine before all others, 128 KiB at most; ``down``: to the client.
         :raises ds01.pump.wire.BadMessage: one of these is not so; the sockets are still the caller's.
         """
-        key = secrets.token_hex(8)
+        key = os.urandom(8).hex()
         datagram = encode(HandOver(key, tag, mode, uid, bytes(up), bytes(down)))
         self._handed[key] = _Handed(uid, tag, datagram, client, engine)
         self._waits[uid] += 1
