@@ -163,7 +163,10 @@ def _connect_as(path: Path, uid: int) -> socket.socket:
 
 @contextmanager
 def hog(path: Path, connections: int, busy: bool) -> Iterator[None]:
-    """A user who holds a thousand connections; busy ones ask all the time, others have half a head."""
+    """A user who holds a thousand connections; busy ones ask all the time, others have half a head.
+
+    In the place of one that is closed he makes another at once.
+    """
     words = [sys.executable, __file__, str(path), str(connections), "busy" if busy else "idle"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -177,23 +180,22 @@ def hog(path: Path, connections: int, busy: bool) -> Iterator[None]:
 
 
 def _be_hog(path: str, connections: int, busy: bool) -> None:
-    if os.sched_getscheduler(0) != os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     os.setresuid(3001, 3001, 3001)
-    poll, lines = select.epoll(), {}
-    for _number in range(connections):
+    poll = select.epoll()
+    lines: dict[int, socket.socket] = {}
+
+    def knock() -> None:
         line = socket.socket(socket.AF_UNIX)
         line.connect(path)
         line.setblocking(False)
         lines[line.fileno()] = line
         poll.register(line.fileno(), select.EPOLLIN)
-    said = False
-    for line in list(lines.values()):
         _send(line, PING if busy else PING[:40])
+
+    for _number in range(connections):
+        knock()
+    print("ready", flush=True)
     while True:
-        if not said:
-            print("ready", flush=True)
-            said = True
         for number, _event in poll.poll(1.0):
             line = lines[number]
             try:
@@ -206,8 +208,8 @@ def _be_hog(path: str, connections: int, busy: bool) -> None:
                 _send(line, PING)
             elif not data:
                 poll.unregister(number)
-                line.close()
-                del lines[number]
+                lines.pop(number).close()
+                knock()
 
 
 def _send(line: socket.socket, data: bytes) -> None:
