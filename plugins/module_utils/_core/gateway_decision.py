@@ -215,7 +215,8 @@ def error_body(verdict: Verdict) -> bytes:
         remedy = f". {_plain(verdict.remedy)}" if verdict.remedy else ""
         rule = f" (rule {verdict.rule})" if verdict.rule else ""
         text = f"ds01: {text}{remedy}{rule}"
-    return json.dumps({"message": text}).encode("ascii") + b"\n"
+    # Without spaces, as the engine writes it: some read it with a pattern.
+    return json.dumps({"message": text}, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def version_to_send(target: Target, engine_api: Api | None) -> Api | None:

@@ -36,6 +36,7 @@ RELEASE_LINK = "/opt/ds01/current"
 DRAIN_SECONDS = 0.8
 SETTLE_SECONDS = 2.0
 TICK_SECONDS = 2.0
+SWITCH_SECONDS = 0.0005
 BACKLOG = 4096
 _OPTIONS = ("listen", "engine", "pump", "settings", "limits", "events", "access", "counters")
 
@@ -163,6 +164,8 @@ class _Service:
             loop.add_signal_handler(number, self._stop.set)
         # Settings and limits are looked at each second; there is nothing more to do.
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        # The log's thread shall not hold the interpreter while a request waits for it.
+        sys.setswitchinterval(SWITCH_SECONDS)
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
