@@ -79,7 +79,7 @@ class DoorLab:
         """The image, and a tar of it that everybody may read."""
         have = f"docker image inspect {IMAGE} >/dev/null 2>&1"
         make = f"docker import /usr/share/ds01-lab/lab-base.tar {IMAGE} >/dev/null"
-        self.bare(f"{have} || {make}; docker save -o {IMAGE_TAR} {IMAGE}; chmod 644 {IMAGE_TAR}")
+        self.bare(f"{have} || {make}; docker save {IMAGE} > {IMAGE_TAR}; chmod 644 {IMAGE_TAR}")
 
     def bare(self, command: str, check: bool = True, timeout: float = 180.0) -> str:
         """Run a command line as root with the bare engine as its Docker; returns its output."""
@@ -96,8 +96,10 @@ class DoorLab:
             ("volume ls -q", "volume rm"),
             ("images --format '{{.Repository}}:{{.Tag}}'", "rmi -f"),
         )
-        for found, remove in lists:
-            self.bare(f"docker {found} | grep -E '{names}' | xargs -r docker {remove}", check=False)
+        removals = (
+            f"docker {found} | grep -E '{names}' | xargs -r docker {gone}" for found, gone in lists
+        )
+        self.bare("; ".join(removals), check=False)
 
     def pid(self, unit: str) -> int:
         """The main process of a unit; 0 when it is down."""

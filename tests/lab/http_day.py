@@ -90,9 +90,9 @@ def day(path: str, name: str) -> dict[str, object]:
         one.send("GET /v1.44/containers/none/json HTTP/1.1\nHost: d")
         seen["404"] = one.answer()
         one.send("GET /v1.12/_ping HTTP/1.1\nHost: d")
-        seen["too old"] = one.answer()[2].replace(b"1.24", b"MIN")[:40]
+        seen["too old"] = _words(one.answer())
         one.send("GET /v1.99/info HTTP/1.1\nHost: d")
-        seen["too new"] = one.answer()
+        seen["too new"] = _words(one.answer())
     with Conversation(path) as one:
         one.send("GET /_ping HTTP/1.1\nHost: d\n\nGET /info HTTP/1.1\nHost: d\nConnection: close")
         seen["pipelined"] = one.answer()
@@ -104,6 +104,12 @@ def day(path: str, name: str) -> dict[str, object]:
         seen["HTTP/1.0"] = (status.split()[1], headers, one.rest())
     _bodies(path, name, seen)
     return seen
+
+
+def _words(answer: tuple[str, dict[str, str], bytes]) -> tuple[str, str]:
+    """Status and message of a refusal, which the door may have said itself in the engine's words."""
+    message: str = json.loads(answer[2])["message"]
+    return answer[0], message
 
 
 def _bodies(path: str, name: str, seen: dict[str, object]) -> None:

@@ -91,7 +91,9 @@ def _at_the_terminal(door: DoorLab, user: str, docker_host: str, name: str) -> l
         screen.resize("exec", 50, 132)
         screen.send("exec", "sleep 2; stty size\n")
         seen.append(screen.expect("exec", r"\r\n\d+ \d+\r\n"))
-        screen.send("exec", "sleep 100\n\x03exit 7\n")
+        screen.send("exec", "echo go; exec sleep 100\n")
+        screen.expect("exec", "\ngo")
+        screen.send("exec", "\x03")
         seen.append(screen.wait("exec")[0])
 
         screen.start("attach", f"docker attach --detach-keys ctrl-x,d {name}-tty")
@@ -113,7 +115,7 @@ def _at_the_terminal(door: DoorLab, user: str, docker_host: str, name: str) -> l
 def test_a_terminal_is_resized_detached_from_and_found_again(door: DoorLab) -> None:
     through = _at_the_terminal(door, "alice", "", DOOR_NAME)
     assert through == _at_the_terminal(door, "root", f"unix://{ENGINE}", BARE_NAME)
-    assert through == ["24 80\r\na42", 0, "\r\n50 132\r\n", 7, 1, True, "true", 4]
+    assert through == ["24 80\r\na42", 0, "\r\n50 132\r\n", 130, 1, True, "true", 4]
 
 
 def test_the_sdk_for_python_through_a_forwarded_socket(door: DoorLab) -> None:
