@@ -132,8 +132,12 @@ class Crowd:
             )
             for uid in USERS
         ]
-        for patron in self._patrons:
-            threading.Thread(target=self._listen, args=(patron,), daemon=True).start()
+        self._ears = [
+            threading.Thread(target=self._listen, args=(patron,), daemon=True)
+            for patron in self._patrons
+        ]
+        for ear in self._ears:
+            ear.start()
 
     def order(self, lives: int) -> None:
         """Let them live so many lives together."""
@@ -145,9 +149,14 @@ class Crowd:
 
     def close(self) -> None:
         """End them."""
-        for patron in self._patrons:
+        for patron, ear in zip(self._patrons, self._ears, strict=True):
             patron.kill()
             patron.wait()
+            ear.join()
+            for pipe in (patron.stdin, patron.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
 
     def _listen(self, patron: subprocess.Popen[str]) -> None:
         assert patron.stdout is not None

@@ -114,6 +114,10 @@ class Witnesses:
         for client in (self._run, self._logs, self._exec):
             client.kill()
             client.wait()
+            for pipe in (client.stdin, client.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
         os.close(self._terminal)
         for name in (self._name, self._counter):
             self._do("rm", "-f", name, check=False)
