@@ -87,9 +87,9 @@ def day(path: str, name: str) -> dict[str, object]:
             seen["keep-alive"] = one.answer()
         one.send("HEAD /_ping HTTP/1.1\nHost: d")
         seen["HEAD"] = one.answer(bodiless=True)
-        one.send("GET /v1.44/containers/none/json HTTP/1.1\nHost: d")
+        one.send("GET /v1.41/containers/none/json HTTP/1.1\nHost: d")
         seen["404"] = one.answer()
-        one.send("GET /v1.12/_ping HTTP/1.1\nHost: d")
+        one.send("GET /v1.12/info HTTP/1.1\nHost: d")
         seen["too old"] = _words(one.answer())
         one.send("GET /v1.99/info HTTP/1.1\nHost: d")
         seen["too new"] = _words(one.answer())
@@ -115,7 +115,7 @@ def _words(answer: tuple[str, dict[str, str], bytes]) -> tuple[str, str]:
 def _bodies(path: str, name: str, seen: dict[str, object]) -> None:
     """A body in chunks, one that waits to be asked for, and one that is no JSON."""
     text = json.dumps({"Image": "lab/base", "Cmd": ["true"]}).encode()
-    post = f"POST /v1.45/containers/create?name={name}-http HTTP/1.1\nHost: d\n"
+    post = f"POST /v1.41/containers/create?name={name}-http HTTP/1.1\nHost: d\n"
     post += "Content-Type: application/json\n"
     with Conversation(path) as one:
         chunks = (

@@ -14,7 +14,10 @@ IMAGES = [
     ("load -q of stdin", "docker load -q < /var/tmp/ds01-lab-base.tar"),
     ("tag", "docker tag lab/base $N/base:day"),
     ("images", "docker images $N/base"),
-    ("image inspect", "docker image inspect $N/base:day"),
+    (
+        "image inspect",
+        "docker image inspect -f '{{json .Config}} {{json .RootFS}} {{.Size}} {{.Comment}}' $N/base:day",
+    ),
     ("history", "docker history --no-trunc $N/base:day"),
     ("save", "docker save $N/base:day | tar t | sort | wc -l"),
 ]
@@ -150,7 +153,7 @@ FAULTS = [
     ("swarm, none", "docker node ls"),
     (
         "curl",
-        "curl -s -w ' %{http_code} %{http_version}\\n' --unix-socket $S d/_ping d/v1.44/images/none/json",
+        "curl -s -w ' %{http_code} %{http_version}\\n' --unix-socket $S d/_ping d/v1.41/images/none/json",
     ),
 ]
 

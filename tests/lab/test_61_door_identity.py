@@ -43,7 +43,7 @@ def _who(door: DoorLab, mark: int, name: str) -> dict[str, object]:
 
     def written() -> bool:
         lines = door.since(mark)
-        found[:] = [line for line in lines if name in line.get("details", {}).get("path", "")]
+        found[:] = [line for line in lines if f"/{name}/" in line["details"].get("path", "")]
         return bool(found)
 
     until(written, 20, f"{name} in the access log")
