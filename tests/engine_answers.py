@@ -11,6 +11,7 @@ import time
 from recording_engine import Answer, Exchange
 
 TEXT = b"".join(b"line %d of an answer\n" % n for n in range(2000))
+LARGE = 3_000_000
 SMALL = b'{"Id": "0123456789ab"}'
 
 
@@ -161,6 +162,20 @@ def _extra(x: Exchange) -> None:
     x.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
 
 
+def _extra_late(x: Exchange) -> None:
+    """The same, a little later."""
+    x.body()
+    x.reply(SMALL)
+    time.sleep(0.03)
+    x.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+
+
+def _large(x: Exchange) -> None:
+    """Three megabytes of one byte, which the query names."""
+    x.body()
+    x.reply(x.seen.head.target[-1:] * LARGE)
+
+
 def _hints(x: Exchange) -> None:
     x.body()
     x.send(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n")
@@ -238,6 +253,8 @@ ANSWERS: dict[str, Answer] = {
     "split": _split,
     "huge-head": _huge_head,
     "extra": _extra,
+    "extra-late": _extra_late,
+    "large": _large,
     "hints": _hints,
     "continue": _continue,
     "hijack": _hijack,

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from engine_answers import SMALL, TEXT
-from gateway_client import request
+from engine_answers import LARGE, SMALL, TEXT
+from gateway_client import Client, request
 from gateway_world import GatewayWorld
 
 UPDATE = "/containers/x/update"
@@ -251,6 +251,44 @@ def test_a_connection_that_asks_nothing_may_stay(world: GatewayWorld) -> None:
         time.sleep(3.5)
         client.send(request())
         assert client.answer().status == 200
+
+
+def test_bodies_that_wait_for_a_slow_engine_are_not_mixed_up(world: GatewayWorld) -> None:
+    mark = len(world.engine.seen)
+    clients = [world.connect() for _n in range(6)]
+    left = [request("/containers/no-reader/update", "POST", b"%d" % n * LARGE) for n in range(6)]
+    for _time in range(12):
+        for n, client in enumerate(clients):
+            client.sock.settimeout(0.001)
+            left[n] = left[n][_some(client, left[n][:50_000]) :]
+    for client, raw in zip(clients, left, strict=True):
+        client.sock.settimeout(15)
+        client.send(raw)
+    assert [client.answer().status for client in clients] == [200] * 6
+    seen = world.since(mark, 6)
+    assert sorted(one.body for one in seen) == [b"%d" % n * LARGE for n in range(6)]
+    for client in clients:
+        client.sock.close()
+
+
+def _some(client: Client, data: bytes) -> int:
+    """Send as much as is taken at once."""
+    try:
+        return client.sock.send(data)
+    except TimeoutError:
+        return 0
+
+
+def test_answers_that_wait_for_slow_clients_are_not_mixed_up(world: GatewayWorld) -> None:
+    clients = [world.connect() for _n in range(6)]
+    for n, client in enumerate(clients):
+        client.send(request(f"/containers/large/json?{n}"))
+    for _time in range(20):
+        for client in clients:
+            client.buffer += client.sock.recv(10_000)
+    for n, client in enumerate(clients):
+        assert client.answer().body == b"%d" % n * LARGE
+        client.sock.close()
 
 
 def test_many_connections_at_once_get_their_own_answers(world: GatewayWorld) -> None:
