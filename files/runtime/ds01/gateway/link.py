@@ -66,6 +66,7 @@ class Link:
         self._searched = 0
         self._lingered = 0
         self._drain = False
+        self._due = False
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -88,6 +89,9 @@ class Link:
 
     def _readable(self) -> None:
         exchange = self.exchange
+        if self._due:
+            # What is here comes before what is read now, which may be the end.
+            return
         try:
             if exchange is not None and not exchange.wants_body:
                 self.client.pause()
@@ -178,7 +182,12 @@ class Link:
             return
         self.client.resume()
         if self.rest:
-            self.door.loop.call_soon(self.next_request)
+            self._due = True
+            self.door.loop.call_soon(self._next_due)
+
+    def _next_due(self) -> None:
+        self._due = False
+        self.next_request()
 
     def refuse(self, verdict: Verdict, go_on: bool = False, location: str = "") -> None:
         """Answer in the engine's place.
