@@ -290,7 +290,10 @@ class Exchange:
             return
         self.door.note_api(reply.api)
         if self._hijacked(reply):
-            self._hand_over("both", self._reply_in, reply.status)
+            # The head at once and by itself: some clients (docker-py) read it through a buffer, and
+            # lose what of the stream came with it.
+            self.link.client.write([raw])
+            self._hand_over("both", rest, reply.status)
         elif reply.status == 101:
             self._no_engine("the engine changed to a protocol that nobody asked for", 502)
         elif reply.status < 200:
