@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn, SearchStrategy
+from hypothesis.strategies import SearchStrategy
 
 CORPUS = Path(__file__).resolve().parent / "gateway_corpus"
 
@@ -48,7 +48,7 @@ SPLICES = [
 
 
 @st.composite
-def _made(draw: DrawFn) -> bytes:
+def _made(draw: st.DrawFn) -> bytes:
     """A request put together from lines."""
     first = b" ".join(
         draw(st.sampled_from(words)) for words in (METHODS, TARGETS, VERSIONS)
@@ -62,7 +62,7 @@ def _made(draw: DrawFn) -> bytes:
 
 
 @st.composite
-def _broken(draw: DrawFn, texts: SearchStrategy[bytes]) -> bytes:
+def _broken(draw: st.DrawFn, texts: SearchStrategy[bytes]) -> bytes:
     """A text with a few of its bytes changed."""
     data = bytearray(draw(texts))
     for _time in range(draw(st.integers(0, 4))):

@@ -199,11 +199,13 @@ class GatewayWorld:
         time.sleep(0.005)
         return [seen for seen in self.engine.seen[mark:] if "/probe/" not in seen.path]
 
+    def _at_rest(self) -> bool:
+        return len(self.gateway.descriptors()) <= self.quiet
+
     def faults(self) -> list[str]:
         """What is wrong: with the processes, with what came to the engine, with descriptors."""
-        back = lambda: len(self.gateway.descriptors()) <= self.quiet  # noqa: E731
         found = self.gateway.faults() + self.pump.faults() + self.engine.faults
-        if not found and not self.engine.wait(back, 10.0):
+        if not found and not self.engine.wait(self._at_rest, 10.0):
             found.append(
                 f"the gateway has {len(self.gateway.descriptors())} descriptors open,"
                 f" at rest it had {self.quiet}: {self.gateway.descriptors()}"

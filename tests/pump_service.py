@@ -67,7 +67,7 @@ class StandIn:
                 time.sleep(0.01)
                 continue
             try:
-                data, extra, _flags, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(64 * 4))
+                data, extra, _flags, _unused = self._socket.recvmsg(4096, socket.CMSG_SPACE(64 * 4))
             except TimeoutError:
                 continue
             got = array.array("i")
@@ -199,7 +199,7 @@ def read_all(source: socket.socket) -> bytes:
 
 def send_all(sink: socket.socket, data: bytes, times: int = 1, half: bool = True) -> None:
     """Send all of it, then close, or only what this side sends."""
-    for _ in range(times):
+    for _unused in range(times):
         sink.sendall(data)
     if half:
         sink.shutdown(socket.SHUT_WR)

@@ -65,7 +65,7 @@ def child(work: Callable[[], object]) -> int:
 def flood(sink: socket.socket, size: int) -> None:
     """Send that many bytes, then close."""
     data = bytes(CHUNK)
-    for _ in range(size // CHUNK):
+    for _unused in range(size // CHUNK):
         sink.sendall(data)
     sink.shutdown(socket.SHUT_RDWR)
 
@@ -80,7 +80,7 @@ def swallow(source: socket.socket) -> int:
 
 def seconds_of(make: Callable[[], Pair], streams: int, size: int) -> float:
     """Wall time for that many streams of that size at once."""
-    pairs = [make() for _ in range(streams)]
+    pairs = [make() for _unused in range(streams)]
     for client, _engine in pairs:
         client.settimeout(None)
     start = time.perf_counter()
@@ -155,7 +155,7 @@ def relay(orders: socket.socket) -> None:
     while True:
         for number, _mask in poll.poll():
             if number == orders.fileno():
-                _, got, _, _ = socket.recv_fds(orders, 10, 2)
+                _unused, got, _unused, _unused = socket.recv_fds(orders, 10, 2)
                 if len(got) < 2:
                     return
                 client, engine = (socket.socket(fileno=fd) for fd in got)
@@ -203,7 +203,7 @@ def measure(streams: int) -> list[list[str]]:
     times: dict[str, list[float]] = {name: [] for name in ways}
     busy = dict.fromkeys(ways, 0.0)
     memory = dict.fromkeys(ways, 0)
-    for _ in range(ROUNDS):
+    for _unused in range(ROUNDS):
         for name, way in ways.items():
             with way() as (make, pid):
                 before = cpu_seconds(pid) if pid else 0.0

@@ -242,7 +242,7 @@ def main() -> int:
     parser.add_argument("--bytes", type=_size, default=8 << 30, help="each way, such as 8G or 256M")
     parser.add_argument("--direct", action="store_true", help="without the door, for comparison")
     options = parser.parse_args()
-    for size in {WARM, options.bytes}:
+    for size in (WARM, options.bytes):
         expected(size)
     try:
         lines, memory = run(options.bytes, options.direct)

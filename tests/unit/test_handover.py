@@ -140,7 +140,7 @@ def test_hand_overs_while_the_pump_restarts_are_neither_lost_nor_doubled(
                     await asyncio.sleep(random.uniform(0, 0.003))
 
             giving = asyncio.create_task(keep_giving())
-            for _ in range(6):
+            for _unused in range(6):
                 await asyncio.sleep(random.uniform(0.01, 0.1))
                 await asyncio.to_thread(systemd.kill, how)
                 await asyncio.to_thread(systemd.settled)
@@ -155,7 +155,7 @@ def test_hand_overs_while_the_pump_restarts_are_neither_lost_nor_doubled(
                 engine.shutdown(socket.SHUT_WR)
                 assert await asyncio.to_thread(read_all, engine) == b"%d.more" % number
             await until(lambda: len(ends) >= len(made))
-            assert sorted(end.tag for end in ends) == sorted(f"n{n}" for n, _ in made)
+            assert sorted(end.tag for end in ends) == sorted(f"n{n}" for n, _unused in made)
             assert {end.why for end in ends} == {"done"}
             assert pump.streams_of(1000) == 0
 
@@ -168,7 +168,7 @@ def test_a_second_gateway_knows_the_first_ones_streams_and_hears_of_their_ends(
     systemd.start()
 
     async def case() -> None:
-        async with connected(systemd.path) as (first, _):
+        async with connected(systemd.path) as (first, _unused):
             client, engine = give(first, uid=5, tag="kept", mode=DOWN)
             assert await first.settle(10)
         async with connected(systemd.path) as (second, ends):
@@ -188,7 +188,7 @@ def test_an_end_that_no_gateway_heard_is_told_to_the_next(
     systemd.start()
 
     async def case() -> None:
-        async with connected(systemd.path) as (first, _):
+        async with connected(systemd.path) as (first, _unused):
             client, engine = give(first, tag="unheard")
             assert await first.settle(10)
         await asyncio.sleep(0.1)
@@ -210,7 +210,7 @@ def test_many_large_hand_overs_at_once_wait_their_turn(
     async def case() -> None:
         async with connected(systemd.path) as (pump, _ends):
             up, down = random.randbytes(INITIAL_MAX), random.randbytes(INITIAL_MAX)
-            made = [give(pump, up=up, down=down) for _ in range(20)]
+            made = [give(pump, up=up, down=down) for _unused in range(20)]
             assert await pump.settle(20)
             for client, engine in made:
                 client.shutdown(socket.SHUT_WR)
@@ -226,7 +226,7 @@ def test_a_refused_stream_is_heard_of(systemd: StandIn, give: Callable[..., Far]
 
     async def case() -> None:
         async with connected(systemd.path) as (pump, ends):
-            keeps_it_alive, _ = give(pump)
+            keeps_it_alive, _unused = give(pump)
             assert await pump.settle(10)
             process.send_signal(signal.SIGUSR1)
             await asyncio.sleep(0.2)

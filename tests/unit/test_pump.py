@@ -81,7 +81,7 @@ def test_a_half_close_is_carried_and_the_other_way_goes_on(gateway: Gateway, fir
     near.sendall(b"last words")
     near.shutdown(socket.SHUT_WR)
     assert read_all(far) == b"last words"
-    for _ in range(3):
+    for _unused in range(3):
         far.sendall(b"still here")
         assert near.recv(100) == b"still here"
     far.close()
@@ -190,7 +190,7 @@ def test_stalled_and_half_closed_streams_cost_no_processor_time(
 def test_many_streams_leave_nothing_behind(systemd: StandIn, gateway: Gateway) -> None:
     before = descriptors_of(pid_of(systemd))
     streams = [gateway.stream(BOTH if n % 2 else DOWN, uid=n % 5) for n in range(500)]
-    for _ in streams:
+    for _unused in streams:
         assert "taken" in gateway.next()
     systemd.settled()
     assert len(systemd.store) == 4 * 500 + 1
@@ -202,7 +202,7 @@ def test_many_streams_leave_nothing_behind(systemd: StandIn, gateway: Gateway) -
         assert client.recv(10) == b"x"
         client.close()
         engine.close()
-    ended = [gateway.next()["ended"] for _ in streams]
+    ended = [gateway.next()["ended"] for _unused in streams]
     assert [e["now"] for e in ended if e["uid"] == 3] == list(range(99, -1, -1))
     until(lambda: set(systemd.store) == {"table"})
     assert descriptors_of(pid_of(systemd)) == before
@@ -235,7 +235,7 @@ def test_drained_it_takes_nothing_new_and_ends_with_its_last_stream(
     assert systemd.process is not None
     systemd.process.send_signal(signal.SIGUSR1)
     time.sleep(0.2)
-    late, _ = gateway.stream()
+    late, _unused = gateway.stream()
     assert late.recv(10) == b""
     assert gateway.next()["ended"]["why"] == "refused: the pump takes no more streams"
     engine.sendall(b"x")
@@ -277,7 +277,7 @@ def test_a_gateway_that_does_not_read_harms_nobody(systemd: StandIn, gateway: Ga
     idle = Gateway(systemd.path)
     client, engine = gateway.stream()
     assert "taken" in gateway.next()
-    for _ in range(700):  # more than the socket of one that does not read holds
+    for _unused in range(700):  # more than the socket of one that does not read holds
         one, other = gateway.stream()
         one.close()
         other.close()

@@ -232,7 +232,7 @@ def test_a_table_is_read_by_the_next_process() -> None:
     after = dict(Table(os.dup(table.descriptor)).rows())
     assert after == {1: row, SLOTS: Row("down", 4_000_000_000, 12.5, KEY, "x" * 64, 2**40, 7)}
     table.clear(1)
-    assert [slot for slot, _ in Table(os.dup(table.descriptor)).rows()] == [SLOTS]
+    assert [slot for slot, _unused in Table(os.dup(table.descriptor)).rows()] == [SLOTS]
     os.close(table.descriptor)
 
 
@@ -301,7 +301,7 @@ def test_a_peer_that_leaves_too_much_unread_is_dropped(monkeypatch: pytest.Monke
     monkeypatch.setattr("ds01.pump.control.UNREAD_MAX", 50)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     peer = Peer(ours)
-    for _ in range(10_000):
+    for _unused in range(10_000):
         peer.tell({"ended": {"tag": "x" * 60}})
         if not peer.flush():
             break

@@ -69,7 +69,7 @@ def transfer_with_kills(systemd: StandIn, gateway: Gateway, size: int, kills: in
         in_background(lambda: side("engine", engine, down[owed:])),
     ]
     in_the_middle = 0
-    for _ in range(kills):
+    for _unused in range(kills):
         time.sleep(random.uniform(0, 0.015))
         systemd.kill()
         in_the_middle += any(thread.is_alive() for thread in sides)
@@ -171,13 +171,13 @@ def test_what_waits_for_a_busy_systemd_is_taken_later_and_moved_after_that(
     systemd.stuck.clear()
     for _client, engine in pairs:
         assert engine.recv(10) == b"owed"
-    assert [gateway.next()["taken"] for _ in pairs]
+    assert [gateway.next()["taken"] for _unused in pairs]
 
 
 def test_told_to_end_it_does_however_busy_systemd_is(systemd: StandIn, gateway: Gateway) -> None:
     systemd.stuck.set()
     time.sleep(0.1)
-    pairs = [gateway.stream(up=b"owed") for _ in range(100)]
+    pairs = [gateway.stream(up=b"owed") for _unused in range(100)]
     begin = time.monotonic()
     assert systemd.kill(signal.SIGTERM) == 0
     assert time.monotonic() - begin < 8

@@ -116,11 +116,15 @@ class Place:
         }
 
     def start(
-        self, *words: str, command: str = "docker", env: Mapping[str, str] = {}, **options: Any
+        self,
+        *words: str,
+        command: str = "docker",
+        env: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> subprocess.Popen[str]:
         """Start the command in the temporary directory."""
         self.report.unlink(missing_ok=True)
-        environment = self.environment(**env)
+        environment = self.environment(**(env or {}))
         found = command if "/" in command else str(self.wrapper)
         return subprocess.Popen(
             [found, *words],

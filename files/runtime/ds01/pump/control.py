@@ -71,7 +71,7 @@ class Peer:
         :raises BadMessage: it is not as it must be; its descriptors are closed.
         :raises BlockingIOError: there is none now.
         """
-        size, extra, flags, _ = self._socket.recvmsg_into(
+        size, extra, flags, _unused = self._socket.recvmsg_into(
             [_buffer], _RIGHTS, socket.MSG_CMSG_CLOEXEC
         )
         if not size and not extra:

@@ -103,7 +103,7 @@ def name_of(slot: int, role: str) -> str:
 
 def slot_of(name: str) -> tuple[int, str] | None:
     """Slot and role in a name; None where it is no such name."""
-    number, _, role = name.partition(".")
+    number, _unused, role = name.partition(".")
     if role and role in ROLES and len(role) == 1 and number.isdigit() and 1 <= int(number) <= SLOTS:
         return int(number), role
     return None

@@ -157,7 +157,7 @@ class Pump:
 
     def _accept(self, listener: socket.socket) -> None:
         try:
-            connection, _ = listener.accept()
+            connection, _unused = listener.accept()
         except OSError:
             return
         peer = Peer.of(connection)
