@@ -106,9 +106,13 @@ class DoorLab:
         return int(self.lab.run(f"systemctl show -P MainPID {unit}").stdout)
 
     def put(self, path: str, text: str) -> None:
-        """Write a file on the host."""
+        """Replace a file on the host at once, as ds01 itself does."""
         encoded = base64.b64encode(text.encode()).decode()
-        self.lab.run(f"printf %s {encoded} | base64 -d > {shlex.quote(path)}")
+        place = shlex.quote(path)
+        self.lab.run(
+            f"printf %s {encoded} | base64 -d > {place}.new && chmod 644 {place}.new"
+            f" && mv {place}.new {place}"
+        )
 
     # -- both sides --------------------------------------------------------------------------
 

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
+from types import ModuleType
 
 SERVICES = {"gateway": "ds01.gateway.main", "pump": "ds01.pump.main"}
 """What systemd starts and streams wait for: these do not pay for the parsers of the command line."""
@@ -15,10 +17,21 @@ SERVICES = {"gateway": "ds01.gateway.main", "pump": "ds01.pump.main"}
 def main() -> int:
     """Run the service or the command line that the process was given."""
     if len(sys.argv) == 2 and sys.argv[1] in SERVICES:
-        return int(importlib.import_module(SERVICES[sys.argv[1]]).run())
+        return int(_service(sys.argv[1]).run())
     from ds01.cli import main as command
 
     return command()
+
+
+def _service(name: str) -> ModuleType:
+    """Import a service as fast as it goes: callers wait in its socket meanwhile."""
+    # asyncio does without where there is none (base_events.py); nothing here speaks TLS.
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    gc.disable()
+    try:
+        return importlib.import_module(SERVICES[name])
+    finally:
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -266,7 +266,11 @@ def read_lines(sock: socket.socket, until: str = "") -> list[dict[str, Any]]:
         lines += [json.loads(line) for line in whole]
         if until and any(until in line for line in lines):
             return lines
-        more = sock.recv(65536)
+        try:
+            more = sock.recv(65536)
+        except ConnectionResetError:
+            # The end of who refused us before he read what we said.
+            return lines
         if not more:
             return lines
         data += more
