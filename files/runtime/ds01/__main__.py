@@ -17,7 +17,13 @@ SERVICES = {"gateway": "ds01.gateway.main", "pump": "ds01.pump.main"}
 def main() -> int:
     """Run the service or the command line that the process was given."""
     if len(sys.argv) == 2 and sys.argv[1] in SERVICES:
-        return int(_service(sys.argv[1]).run())
+        from ds01.core.errors import Ds01Error
+
+        try:
+            return int(_service(sys.argv[1]).run())
+        except Ds01Error as error:
+            print(f"ds01: {error}", file=sys.stderr)
+            return 1
     from ds01.cli import main as command
 
     return command()
