@@ -1,12 +1,16 @@
 # Copyright: (c) 2026, ds01.infra maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a program does with the Docker SDK for Python on an ordinary day; says what it saw."""
+"""What a program does with the Docker SDK for Python on an ordinary day; says what it saw.
+
+A program of its own (socket's URL, name), since the SDK leaves sockets open until its process ends.
+"""
 
 from __future__ import annotations
 
 import io
 import socket
+import sys
 import tarfile
 import threading
 from collections.abc import Callable
@@ -154,3 +158,7 @@ def _read_to_end(plain: socket.socket) -> bytes:
     while data := plain.recv(65536):
         taken += data
     return taken
+
+
+if __name__ == "__main__":
+    print(repr(day(sys.argv[1], sys.argv[2])))

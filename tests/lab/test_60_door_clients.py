@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,6 @@ from typing import Any
 import http_day
 import ordinary_day
 import pytest
-import sdk_day
 from door_lab import BARE_NAME, DOOR_NAME, ENGINE, DoorLab, Terminals, alike
 from labhost.guest import Lab
 
@@ -118,10 +119,24 @@ def test_a_terminal_is_resized_detached_from_and_found_again(door: DoorLab) -> N
     assert through == ["24 80\r\na42", 0, "\r\n50 132\r\n", 130, 1, True, "true", 4]
 
 
+def _sdk_day(path: str, name: str) -> dict[str, Any]:
+    program = Path(__file__).resolve().parent / "sdk_day.py"
+    done = subprocess.run(
+        [sys.executable, str(program), f"unix://{path}", name],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = ast.literal_eval(done.stdout)
+    return seen
+
+
 def test_the_sdk_for_python_through_a_forwarded_socket(door: DoorLab) -> None:
     with door.forwarded("alice") as near, door.forwarded("root", ENGINE) as bare:
-        through = sdk_day.day(f"unix://{near}", DOOR_NAME)
-        assert through == sdk_day.day(f"unix://{bare}", BARE_NAME)
+        through = _sdk_day(near, DOOR_NAME)
+        assert through == _sdk_day(bare, BARE_NAME)
     assert through["exec"] == (4, (b"out\n", b"err\n"))
     assert through["logs followed"] == b"ready\nheard one\nheard two\n"
     assert through["get"] == (300_000, True)

@@ -107,7 +107,7 @@ def test_a_container_that_is_nobodys_is_refused_with_the_reason(door: DoorLab) -
     mark = door.mark()
     within = f"--network none -v {DOOR}:{DOOR} {PROGRAMS} {IMAGE}"
     answer = door.bare(f"docker run --rm --name {DOOR_NAME}-out {within} {_curl('door-out')} -i")
-    head, _unused, body = answer.partition("\r\n\r\n")
+    head, _unused, body = answer.partition("\n\n")
     assert head.startswith("HTTP/1.1 403 ")
     said = json.loads(body)["message"]
     assert "container" in said
@@ -151,7 +151,13 @@ def _mode(door: DoorLab, user: str, mode: str) -> Iterator[None]:
         "where": "tests",
     }
     settings = {"gateway_mode": limit}
-    override = {"user": user, "reason": "a test", "where": "tests", "settings": settings}
+    override = {
+        "user": user,
+        "reason": "a test",
+        "expires": "2099-12-31",
+        "where": "tests",
+        "settings": settings,
+    }
     limits["overrides"][user] = override
     door.put(LIMITS, json.dumps(limits))
     try:
