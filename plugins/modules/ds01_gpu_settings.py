@@ -83,16 +83,13 @@ settings:
     watchers: [dcgm-exporter]
 """
 
-import json
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.durable import replace_file
-from ..module_utils._core.engine_config import MARKER
 from ..module_utils._core.errors import Ds01Error
 from ..module_utils._core.gpu_settings import SCHEMA, settings_from
+from ..module_utils._settings_shell import lay
 
 KEYS = (
     "placement",
@@ -104,31 +101,15 @@ KEYS = (
 )
 
 
-def lay(module: AnsibleModule) -> dict[str, Any]:
-    """Compare, and write where it differs.
+def laid(module: AnsibleModule) -> dict[str, Any]:
+    """The module's result.
 
     :raises Ds01Error: a value that cannot be one, or the file cannot be written.
     """
     path = module.params["path"]
     settings = {"schema": SCHEMA, **{key: module.params[key] for key in KEYS}}
     settings_from(settings, path)
-    text = json.dumps({"_managed": MARKER, **settings}, indent=1) + "\n"
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            before = stream.read()
-    except FileNotFoundError:
-        before = ""
-    if text != before and not module.check_mode:
-        try:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-            replace_file(path, text, 0o644)
-        except OSError as error:
-            raise Ds01Error(f"cannot be written: {error.strerror}", path) from error
-    return {
-        "changed": text != before,
-        "settings": settings,
-        "diff": {"before": before, "after": text, "before_header": path, "after_header": path},
-    }
+    return lay(path, settings, module.check_mode)
 
 
 def main() -> None:
@@ -146,7 +127,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = lay(module)
+        result = laid(module)
     except Ds01Error as error:
         module.fail_json(msg=str(error), **error.as_dict())
     module.exit_json(**result)
