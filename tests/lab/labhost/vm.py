@@ -242,9 +242,14 @@ def reboot(settings: Settings) -> None:
         ssh.close_connections(settings)
         deadline = time.monotonic() + STOP_TIMEOUT + BOOT_TIMEOUT
         while True:
-            _wait_booted(settings, record)
-            if ssh.boot_id(settings) != before:
-                return
+            try:
+                _wait_booted(settings, record)
+                if ssh.boot_id(settings) != before:
+                    return
+            except LabError:
+                # Its sshd is going down, and refused us on the way.
+                if time.monotonic() > deadline or not record.alive(settings):
+                    raise
             if time.monotonic() > deadline:
                 raise LabError(f"the guest did not reboot.\n{console_tail(settings)}")
             ssh.close_connections(settings)
