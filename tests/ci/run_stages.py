@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("stages", nargs="+", metavar="STAGE")
     parser.add_argument("--make", default="make", help="the make program")
     parser.add_argument("--logs", type=Path, default=Path(".cache/logs"), help="log folder")
-    parser.add_argument("--limit", type=float, default=3000.0, help="seconds allowed for a stage")
+    parser.add_argument("--limit", type=float, default=3600.0, help="seconds allowed for a stage")
     options = parser.parse_args(argv)
     options.logs.mkdir(parents=True, exist_ok=True)
 
