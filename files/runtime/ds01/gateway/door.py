@@ -23,7 +23,7 @@ from ds01.gateway.answers import answer
 from ds01.gateway.handover import Ended, Pump
 from ds01.gateway.head import HttpError, find_end, parse_response
 from ds01.gateway.link import IDLE, Link
-from ds01.gateway.people import People
+from ds01.gateway.people import NOBODY, People
 from ds01.gateway.shares import Shares
 from ds01.host.peer import Peer, PeerError, peer_of
 
@@ -124,6 +124,8 @@ class Door:
             peer = self._who(sock)
         except PeerError as error:
             refused = Refusal(f"this connection is refused: {error.what}", "Try again")
+            # Root that is gone may have been a container's: it takes nothing of root's share.
+            share = share or NOBODY
         if peer:
             share, refused = self.people.share_of(peer)
         if share and len(self._links) - self._per_user[0] >= self.settings.connections_total:
@@ -144,25 +146,25 @@ class Door:
         his refusal takes a moment, and beyond that many there is no answer.
         """
         self.refused += 1
-        if len(self._parked) >= _PARKED_MAX:
-            sock.close()
-            return
-        self._parked[sock] = None
-        self.loop.call_later(PARKED_SECONDS, self._turn_away_now, sock, share)
-
-    def _turn_away_now(self, sock: socket.socket, share: int) -> None:
-        if sock not in self._parked:
-            return
-        del self._parked[sock]
         what = "you have too many connections to the engine open"
         if self._per_user[share] < self.settings.connections_per_user:
             what = "the gateway has too many connections open"
         verdict = Verdict(DENY, "limit.connections", what, "Close some, or try again later", 503)
+        if self.refused % 64 == 1:
+            self.record(Entry(None, None, "", "", "", "", DENY, verdict.rule, 503, 0.0))
+        if len(self._parked) >= _PARKED_MAX:
+            sock.close()
+            return
+        self._parked[sock] = None
+        self.loop.call_later(PARKED_SECONDS, self._turn_away_now, sock, verdict)
+
+    def _turn_away_now(self, sock: socket.socket, verdict: Verdict) -> None:
+        if sock not in self._parked:
+            return
+        del self._parked[sock]
         with contextlib.suppress(OSError):
             sock.send(answer(verdict, error_body(verdict), self.api_shown, close=True))
         sock.close()
-        if self.refused % 64 == 1:
-            self.record(Entry(None, None, "", "", "", "", DENY, verdict.rule, 503, 0.0))
 
     def forget(self, link: Link) -> None:
         """A connection has ended, or is the pump's now."""
