@@ -1,0 +1,151 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what is known of a thing to its owner. Pure.
+
+An administrator's word comes first, then the gateway's record, then what speaks for somebody in the
+container itself, in the order of :data:`.owner_strategies.STRATEGIES`. Nothing is remembered: the same
+facts give the same owner, whatever was concluded before, so that no lost or repeated event can lead
+anywhere else than a full sync does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from .owner_accounts import Directory, Named, same_person
+from .owner_paths import paths_of
+from .owner_strategies import STRATEGIES, Finding, Look
+from .owner_words import clean, day, shown
+from .owners import (
+    ADMIN,
+    CERTAIN,
+    GATEWAY,
+    METHODS,
+    NONE,
+    WITH_CONTAINER,
+    AccountsPort,
+    ContainerFacts,
+    Evidence,
+    Made,
+    Owner,
+    PathFacts,
+    SetBy,
+)
+
+__all__ = ["decide", "decide_thing", "keep", "paths_of"]
+
+
+def decide(
+    facts: ContainerFacts,
+    made: Made | None,
+    set_by: SetBy | None,
+    accounts: AccountsPort,
+    paths: Mapping[str, PathFacts],
+) -> Owner:
+    """Whose a container is.
+
+    :param paths: what the file system says of :func:`.owner_paths.paths_of`; a path that is not in it
+        counts as one that could not be looked at.
+    """
+    directory = Directory(accounts)
+    look = Look(facts, directory, paths)
+    for strategy in STRATEGIES:
+        strategy(look)
+    found = _certain(made, set_by, directory) + look.found
+    return _conclude(found, look.notes, look.unseen)
+
+
+def decide_thing(
+    made: Made | None,
+    set_by: SetBy | None,
+    accounts: AccountsPort,
+    container_owner: Owner | None = None,
+) -> Owner:
+    """Whose an image, a volume, a network or an exec is.
+
+    :param container_owner: owner of the container that the engine made the thing together with.
+    """
+    found = _certain(made, set_by, Directory(accounts))
+    if container_owner is not None and container_owner.known:
+        exists = container_owner.uid is not None
+        named = Named(container_owner.uid, container_owner.user, exists)
+        reason = f"it was made together with a container of {shown(container_owner.user)}'s"
+        confidence = container_owner.confidence
+        found.append(Finding(WITH_CONTAINER, named, reason, confidence=confidence))
+    return _conclude(found, [], set())
+
+
+def keep(before: Owner | None, now: Owner) -> Owner:
+    """What holds after a new look: where that one could not see everything, the former conclusion.
+
+    A former word of an administrator or of the gateway is never kept so: both are always at hand.
+    """
+    if before is None or not now.incomplete or not before.known or before.confidence == CERTAIN:
+        return now
+    return before
+
+
+def _certain(made: Made | None, set_by: SetBy | None, directory: Directory) -> list[Finding]:
+    found = []
+    if set_by is not None:
+        named = directory.of_uid(set_by.uid, called=set_by.user)
+        when = f" on {day(set_by.at)}" if day(set_by.at) else ""
+        why = f" ({clean(set_by.reason)})" if set_by.reason else ""
+        reason = f"{shown(set_by.by)}, an administrator, said{when} that it is {named.words}'s{why}"
+        found.append(Finding(ADMIN, named, reason, confidence=CERTAIN))
+    if made is not None:
+        named = directory.of_uid(made.uid, called=made.user)
+        inside = (
+            f", from within the container {shown(made.container[:12])}" if made.container else ""
+        )
+        mended = ", as was found after the gateway had died meanwhile" if made.mended else ""
+        reason = f"{named.words} made it through the door{inside}{mended}"
+        found.append(Finding(GATEWAY, named, reason, confidence=CERTAIN))
+    return found
+
+
+def _rank(finding: Finding) -> int:
+    """The sort of a finding, the best first.
+
+    Who is no person of this host (root, a service, an account that is gone) comes after who is one:
+    to name such is how a container would be made nobody's.
+    """
+    if finding.confidence == CERTAIN and finding.method in (ADMIN, GATEWAY):
+        return 0
+    if finding.quiet:
+        return 3
+    return 1 if finding.named.person else 2
+
+
+def _order(finding: Finding) -> tuple[int, int]:
+    known = finding.method in METHODS
+    return _rank(finding), METHODS.index(finding.method) if known else len(METHODS)
+
+
+def _conclude(
+    found: Iterable[Finding], notes: Iterable[tuple[str, str]], unseen: set[str]
+) -> Owner:
+    ordered = sorted(found, key=_order)
+    silent = tuple(Evidence(method, None, "", NONE, words) for method, words in notes)
+    if not ordered:
+        return Owner(evidence=silent, incomplete=bool(unseen))
+    first = ordered[0]
+    against = tuple(
+        dict.fromkeys(
+            item.reason
+            for item in ordered
+            if not item.quiet and not same_person(item.named, first.named)
+        )
+    )
+    # What could not be seen matters only where it could have decided.
+    missed = any(_order(first) > (1, METHODS.index(method)) for method in unseen)
+    return Owner(
+        first.named.uid,
+        first.named.user,
+        first.method,
+        first.confidence,
+        tuple(item.evidence for item in ordered) + silent,
+        against,
+        missed,
+    )
