@@ -15,8 +15,10 @@ export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
 export PYTHONDONTWRITEBYTECODE := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
-# What CI runs, in this order. `make test STAGES="ruff unit"` runs a selection.
-ALL_STAGES := setup ruff mypy shellcheck ansible-lint unit native docs changelog collection sanity lab newest-core lab-down
+# What CI runs, in this order. `make test STAGES="ruff unit"` runs a selection. What waits for the
+# lab's guest goes on beside the stages after it; tests/ci/run_stages.py says which these are.
+ALL_STAGES := setup lab-site ruff mypy shellcheck ansible-lint unit docs changelog collection sanity \
+	lab-tests newest-core native lab-down
 STAGES ?= $(ALL_STAGES)
 
 .PHONY: help
@@ -29,7 +31,8 @@ setup: ## install what the other commands need (Debian packages, Python tools)
 
 .PHONY: test
 test: ## run everything CI runs; STAGES="ruff unit" for a selection
-	@python3 tests/ci/run_stages.py --make '$(MAKE)' --logs '$(CACHE)/logs' $(STAGES)
+	@python3 tests/ci/run_stages.py --make '$(MAKE)' --logs '$(CACHE)/logs' \
+		$(patsubst lab,lab-site lab-tests,$(STAGES))
 
 .PHONY: format
 format: ## rewrite the Python code in the house format
@@ -88,13 +91,13 @@ stage-collection:
 stage-sanity:
 	tests/ci/sanity.sh
 
-# These three share one lab of their own, so that a lab somebody works in is left alone.
-stage-lab stage-newest-core stage-lab-down: export DS01_LAB_DIR := $(CACHE)/lab-test
+# These share one lab of their own, so that a lab somebody works in is left alone.
+stage-lab-site stage-lab-tests stage-newest-core stage-lab-down: export DS01_LAB_DIR := $(CACHE)/lab-test
 
 stage-newest-core:
 	tests/ci/newest_core.sh
 
-# The lab host: `make lab`, `make lab-ssh`, `make lab-down`, stage-lab and stage-lab-down.
+# The lab host: `make lab`, `make lab-ssh`, `make lab-down`, and the stages lab-site, lab-tests, lab-down.
 -include tests/lab/lab.mk
 -include tests/bench/bench.mk
 -include tests/soak/soak.mk

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The newest ansible-core, as an admin with a newer machine has it: the artefact is built,
 # installed and documented, and site.yml runs in check mode and for real on the lab host.
-# Needs the lab that `stage-lab` leaves running. With --setup-only: only make the environment.
+# Needs the lab that `lab-site` leaves running. With --setup-only: only make the environment.
 # shellcheck source=tests/ci/newest_python.sh
 source "$(dirname "$0")/newest_python.sh"
 
@@ -15,7 +15,7 @@ failed=0
 inside "$repo/tests/ci/check_collection.sh" "$newest_bin" "$work" || failed=1
 
 lab_dir=${DS01_LAB_DIR:-$cache/lab}
-[[ -e $lab_dir/ssh_config ]] || die "the lab is not up ($lab_dir): this stage runs after stage-lab"
+[[ -e $lab_dir/ssh_config ]] || die "the lab is not up ($lab_dir): this stage runs after lab-site"
 
 site() {
     echo "--- site.yml $*"

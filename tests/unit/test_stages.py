@@ -21,6 +21,16 @@ stage-setup:
 >@echo no disk left; exit 1
 stage-slow:
 >@echo started; sleep 60 & echo $$! > child; wait
+stage-lab-site:
+>@echo booted; until test -e free; do sleep 0.05; done; ! grep broken free
+stage-newest-core:
+>@test ! -e under-way && touch under-way && sleep 0.3 && rm under-way
+stage-lab-tests:
+>@test ! -e under-way && echo alone
+stage-frees:
+>@echo fine > free
+stage-breaks:
+>@echo broken > free
 stage-input:
 >@read -r line && echo "got $$line" || echo nobody there
 """
@@ -88,19 +98,67 @@ def test_a_stage_has_no_terminal_to_wait_at(here: Path, capfd: pytest.CaptureFix
     assert "nobody there" in capfd.readouterr().out
 
 
-def test_an_interrupted_run_still_takes_the_lab_down(here: Path) -> None:
+def test_what_waits_for_the_guest_goes_on_beside_what_follows(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # The first one ends only after a later one has: one after the other this would never end.
+    assert run_stages.main(["lab-site", "good", "frees", "lab-tests"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    begun = [line for line in lines if line.startswith("==> ")]
+    assert begun[:3] == ["==> lab-site", "==> good beside lab-site", "==> frees beside lab-site"]
+    # The proofs measure times: nothing runs beside them.
+    assert begun[3] == "==> lab-tests"
+    told = [line.split(":")[0].strip() for line in lines if ": pass in " in line]
+    assert told[0] == "good" and told[3] == "lab-tests" and "lab-site" in told[1:3]
+    rows = [line.split()[0] for line in lines if line.endswith("s  pass")]
+    assert rows == ["lab-site", "good", "frees", "lab-tests"]
+
+
+def test_stages_that_share_the_lab_never_run_side_by_side(here: Path) -> None:
+    (here / "free").touch()
+    assert run_stages.main(["newest-core", "lab-site", "newest-core", "lab-tests"]) == 0
+    assert (here / ".cache/logs/lab-tests.log").read_text() == "alone\n"
+
+
+def test_a_failure_beside_other_stages_fails_the_run_and_shows_its_own_log(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_stages.main(["lab-site", "breaks", "good", "lab-tests", "newest-core"]) == 1
+    out = capfd.readouterr().out
+    assert out.endswith("3 passed, 2 failed\n")
+    assert "    | broken\n" in out
+    assert "good: pass" in out
+    assert "lab-tests: FAIL (not run: lab-site failed)" in out
+    assert not (here / ".cache/logs/lab-tests.log").exists()
+
+
+def test_a_stage_beside_others_has_its_time_too(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_stages.main(["lab-site", "good", "--limit", "1"]) == 1
+    out = capfd.readouterr().out
+    assert "lab-site: FAIL (over 1 s)" in out
+    assert out.endswith("1 passed, 1 failed\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_all_and_takes_the_lab_down(
+    here: Path, number: signal.Signals
+) -> None:
     with (here / "Makefile").open("a") as stream:
         stream.write("stage-lab-down:\n>@touch down\n")
     process = subprocess.Popen(
-        [sys.executable, run_stages.__file__, "slow", "good", "lab-down"],
+        [sys.executable, run_stages.__file__, "lab-site", "slow", "good", "lab-down"],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 30
     while not (here / "child").exists():
-        assert time.monotonic() < deadline, "the first stage did not start"
+        assert time.monotonic() < deadline, "the stages did not start"
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    process.send_signal(number)
+    assert process.communicate(timeout=60)[1] == "\ninterrupted during lab-site, slow\n"
+    assert process.returncode == 130
     assert (here / "down").exists()
     assert not (here / ".cache/logs/good.log").exists()
