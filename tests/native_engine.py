@@ -43,6 +43,12 @@ _FIRST = (
     'trap \'kill -TERM "$child"\' TERM; "$@" & child=$!; '
     'while kill -0 "$child" 2>/dev/null; do wait "$child"; done'
 )
+# The same, and an engine that ends by itself or is killed is started anew, as systemd would.
+_LASTING = (
+    "trap 'ended=1; kill -TERM \"$child\"' TERM; "
+    'until [ "$ended" ]; do "$@" & child=$!; '
+    'while kill -0 "$child" 2>/dev/null; do wait "$child"; done; sleep 0.2; done'
+)
 _ENGINE = [
     *("--bridge=none", "--iptables=false", "--ip6tables=false"),
     *("--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"),
@@ -107,10 +113,12 @@ class NativeEngine:
     """One engine; a context manager.
 
     :param folder: where it keeps everything; the default is one in memory that goes with it.
+    :param lasting: it is started anew when it is killed; its containers live on meanwhile.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, lasting: bool = False) -> None:
         self._own = folder is None
+        self._first = _LASTING if lasting else _FIRST
         base = MEMORY if MEMORY.is_dir() else None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="ds01-engine-", dir=base))
         self.folder.chmod(0o711)
@@ -146,7 +154,7 @@ class NativeEngine:
             f"--{name}": self.folder / name for name in ("data-root", "exec-root", "pidfile")
         }
         places["--cgroup-parent"] = self.cgroup
-        words = [*_HOUSE, _FIRST, "engine", "dockerd", *_ENGINE]
+        words = [*_HOUSE, self._first, "engine", "dockerd", *_ENGINE]
         words += [f"{name}={value}" for name, value in places.items()]
         with self.log.open("wb") as sink:
             self._house = subprocess.Popen(
@@ -198,7 +206,20 @@ class NativeEngine:
         """Process id of dockerd, as this machine counts."""
         assert self._house is not None
         (first,) = _children(self._house.pid)
-        return _children(first)[0]
+        # Beside it there may be what a former engine has left to the one that reaps.
+        return next(pid for pid in _children(first) if _command(pid) == "dockerd")
+
+    def kill(self, seconds: float = 60.0) -> None:
+        """End a lasting one by SIGKILL, and wait for the next.
+
+        :param seconds: how long that one may take to answer.
+        :raises RuntimeError: it does not answer.
+        """
+        os.kill(self.pid, signal.SIGKILL)
+        if not wait_until(lambda: not self._answers(), 5.0, pause=0.005):
+            raise RuntimeError("a killed dockerd answers")
+        if not wait_until(self._answers, seconds):
+            raise RuntimeError(f"dockerd does not come again: {self.log.read_text()[-3000:]}")
 
     def _answers(self) -> bool:
         if self._house is not None and self._house.poll() is not None:
@@ -270,6 +291,13 @@ def _children(pid: int) -> list[int]:
     except FileNotFoundError:
         return []
     return [int(word) for word in words]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _remove_groups(name: str) -> bool:

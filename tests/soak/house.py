@@ -101,8 +101,8 @@ class House:
         self.restarts: list[Restart] = []
         self._options = options
         self._settings = settings or GatewaySettings()
-        self._listening = _listen(self.socket, socket.SOCK_STREAM, group, 0o660)
-        self._pump_socket = _listen(folder / "pump.sock", socket.SOCK_SEQPACKET, 0, 0o600)
+        self._listening = listen(self.socket, socket.SOCK_STREAM, group, 0o660)
+        self._pump_socket = listen(folder / "pump.sock", socket.SOCK_SEQPACKET, 0, 0o600)
         self._pump: subprocess.Popen[bytes] | None = None
         self._gateway: subprocess.Popen[bytes] | None = None
         self._configure()
@@ -223,7 +223,7 @@ class House:
         inner = ["-m", "soak.inside", str(report), module, *words]
         with self.log.open("ab") as sink:
             return subprocess.Popen(
-                [sys.executable, "-c", _HAND, str(held.fileno()), *inner],
+                hand(held, *inner),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -251,6 +251,11 @@ class House:
         return Measure(descriptors=len(links), rss=rss, links=dict(kinds), **inside)
 
 
+def hand(held: socket.socket, *words: str) -> list[str]:
+    """The command line that hands a listening socket to a Python program."""
+    return [sys.executable, "-c", _HAND, str(held.fileno()), *words]
+
+
 def _held(path: Path) -> int:
     """Connections to a unix socket whose other end is open (ss(8) names that 0 when it is not)."""
     command = ["ss", "--unix", "--no-header", "--query", "unix_stream", "state", "connected"]
@@ -268,7 +273,8 @@ def _ask(fifo: str) -> bool:
     return True
 
 
-def _listen(path: Path, kind: socket.SocketKind, group: int, mode: int) -> socket.socket:
+def listen(path: Path, kind: socket.SocketKind, group: int, mode: int) -> socket.socket:
+    """A socket that listens, as systemd holds it for a service."""
     found = socket.socket(socket.AF_UNIX, kind)
     found.bind(os.fspath(path))
     os.chown(path, 0, group)
