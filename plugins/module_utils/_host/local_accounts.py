@@ -82,6 +82,19 @@ def accounts(local_groups: list[Group], path: str = PASSWD_PATH) -> list[Account
     return found
 
 
+def people(path: str = PASSWD_PATH) -> list[tuple[int, str, str]]:
+    """Uid, name and home directory of the accounts of the host's own file, in its order.
+
+    :raises OSError: it cannot be read.
+    """
+    found = []
+    for row in _rows(path, 7):
+        uid = _number(row[2])
+        if uid is not None:
+            found.append((uid, row[0], row[5]))
+    return found
+
+
 def subordinates(path: str = SUBUID_PATH) -> list[tuple[str, int, int]]:
     """Subordinate user ids: whose (a name or a uid in digits), the first, and how many.
 
