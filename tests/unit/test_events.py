@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ds01.core.event_reading import iter_events
 from ds01.core.events import (
     MAX_LINE_BYTES,
     Event,
@@ -23,7 +24,6 @@ from ds01.core.events import (
     append_many,
     encode,
     format_timestamp,
-    iter_events,
     parse_timestamp,
 )
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from ds01.core.callers import ENFORCE, Caller
-from ds01.core.events import MAX_LINE_BYTES, iter_events
+from ds01.core.event_reading import iter_events
+from ds01.core.events import MAX_LINE_BYTES
 from ds01.door_refusals import DoorRefusals, read_refusals, write_refusals
 from ds01.gateway import access, line_shares
 from ds01.gateway.access import AccessLog, Entry

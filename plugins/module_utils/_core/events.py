@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ds01.infra maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The event log: one JSON object a line, appended by anyone, read by everyone later.
+"""The event log: one JSON object a line, appended by anyone, read later (:mod:`.event_reading`).
 
 A line is shorter than 4 KiB and goes out in a single write(2) on a descriptor
 opened with O_APPEND, so that writers need no lock and never mix (write(2): with
@@ -12,17 +12,15 @@ each event: after logrotate(8) has moved it away the next event finds the new on
 from __future__ import annotations
 
 import errno
-import gzip
 import json
 import math
 import os
 import re
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import IO, Any, cast
+from typing import Any
 
 from .errors import Ds01Error
 
@@ -190,91 +188,6 @@ def append_lines(path: str, lines: bytes) -> None:
         raise short
 
 
-def iter_events(
-    path: str = EVENTS_PATH,
-    *,
-    user: str | None = None,
-    type_prefix: str | None = None,
-    since: datetime | None = None,
-    on_bad_line: Callable[[str, int], None] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Events of the log and of its rotated parts (``.1``, ``.2.gz``, …), oldest first.
-
-    :param user: only events that concern this user.
-    :param type_prefix: only this type and those below it (``limits`` takes ``limits.applied``).
-    :param since: only events from this moment (aware) on.
-    :param on_bad_line: told file and line number of lines that are no event; they are passed over.
-    :raises EventError: a part cannot be read.
-    """
-    for part in _parts(path):
-        try:
-            with _open_part(part) as stream:
-                for number, line in enumerate(stream, 1):
-                    record = _decode(line)
-                    if record is None:
-                        if on_bad_line is not None and line.strip():
-                            on_bad_line(part, number)
-                    elif matches(record, user=user, type_prefix=type_prefix, since=since):
-                        yield record
-        except FileNotFoundError:
-            continue  # rotated away between listing and opening
-        except (OSError, EOFError, zlib.error) as error:
-            what = f"the event log cannot be read: {error}"
-            raise EventError(what, part, _read_remedy(error)) from error
-
-
-def matches(
-    record: Mapping[str, Any],
-    *,
-    user: str | None = None,
-    type_prefix: str | None = None,
-    since: datetime | None = None,
-) -> bool:
-    """Whether a read event passes the filters of :func:`iter_events`."""
-    if user is not None and record.get("user") != user:
-        return False
-    prefix = None if type_prefix is None else type_prefix.rstrip(".") + "."
-    if prefix is not None and not f"{record.get('event_type', '')}.".startswith(prefix):
-        return False
-    if since is None:
-        return True
-    try:
-        return parse_timestamp(str(record.get("timestamp", ""))) >= since
-    except ValueError:
-        return False
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    is_event = isinstance(record, dict) and isinstance(record.get("event_type"), str)
-    return record if is_event else None
-
-
-def _open_part(part: str) -> IO[bytes]:
-    if part.endswith(".gz"):
-        # GzipFile reads and iterates like any binary file; typeshed does not say so.
-        return cast("IO[bytes]", gzip.open(part, "rb"))
-    return open(part, "rb")
-
-
-def _parts(path: str) -> list[str]:
-    """The rotated files that exist, oldest (highest number) first, then the log itself."""
-    directory, base = os.path.split(path)
-    pattern = re.compile(re.escape(base) + r"\.(\d+)(?:\.gz)?\Z")
-    try:
-        names = os.listdir(directory or ".")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        what = f"the event log cannot be read: {error}"
-        raise EventError(what, path, _read_remedy(error)) from error
-    found = [(int(match[1]), name) for name in names if (match := pattern.match(name))]
-    return [*(os.path.join(directory, name) for _number, name in sorted(found, reverse=True)), path]
-
-
 def _open_for_append(path: str) -> int:
     # O_RDWR because the last byte is looked at; O_NOFOLLOW because a link planted
     # in place of the log must not lead root's writes elsewhere.
@@ -344,12 +257,6 @@ def _write_error(path: str, error: OSError) -> EventError:
     }
     remedy = remedies.get(error.errno or 0, "Look at the path and its file system")
     return EventError(f"the event could not be recorded: {error.strerror or error}", path, remedy)
-
-
-def _read_remedy(error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return f"Run as root or as a member of the group {READER_GROUP}"
-    return "The file is damaged or unreadable; move it away to read the others"
 
 
 def _dump(record: Mapping[str, Any]) -> bytes:

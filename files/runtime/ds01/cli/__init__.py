@@ -192,10 +192,22 @@ def _add_doctor(nouns: Any, common: argparse.ArgumentParser) -> None:
 def _add_events(nouns: Any, common: argparse.ArgumentParser) -> None:
     events = _verb(nouns, "events", "show the event log", "ds01.cli.events:run", common)
     events.add_argument("--user", metavar="NAME", help="only events about this user")
-    events.add_argument("--type", metavar="PREFIX", help="only this type and those below it")
+    events.add_argument(
+        "--type",
+        action="append",
+        dest="types",
+        metavar="PREFIX",
+        help="only this type and those below it; may be given more than once",
+    )
     events.add_argument(
         "--since",
         metavar="WHEN",
         help="only since: 2026-11-21, 2026-11-21T18:00Z, or 2h, 30m, 7d ago",
+    )
+    events.add_argument(
+        "-f",
+        "--follow",
+        action="store_true",
+        help="go on with what comes, from now or from --since on, until Ctrl-C",
     )
     events.add_argument("--log", metavar="FILE", default=EVENTS_LOG, help=argparse.SUPPRESS)
