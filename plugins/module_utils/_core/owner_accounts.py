@@ -115,12 +115,12 @@ def same_spelling(one: str, other: str) -> bool:
 
 
 def same_person(one: Named, other: Named) -> bool:
-    """Whether two findings mean one person: by user id, by name only where there is no id."""
+    """Whether two findings mean one person: by user id, by name only where there is no id.
+
+    A name without an account may be another spelling of one that its directory does not enumerate.
+    """
     if one.uid is not None and other.uid is not None:
         return one.uid == other.uid
-    if one.exists or other.exists:
-        # A name that no account has cannot be an account that is there.
-        return False
     return same_spelling(one.user, other.user)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .owner_accounts import Directory, Named, same_person
+from .owner_accounts import Directory, Named, same_person, same_spelling
 from .owner_paths import paths_of
 from .owner_strategies import STRATEGIES, Finding, Look
 from .owner_words import clean, day, shown
@@ -23,6 +23,7 @@ from .owners import (
     GATEWAY,
     METHODS,
     NONE,
+    WEAK,
     WITH_CONTAINER,
     AccountsPort,
     ContainerFacts,
@@ -66,24 +67,28 @@ def decide_thing(
 
     :param container_owner: owner of the container that the engine made the thing together with.
     """
-    found = _certain(made, set_by, Directory(accounts))
+    directory = Directory(accounts)
+    found = _certain(made, set_by, directory)
     if container_owner is not None and container_owner.known:
-        exists = container_owner.uid is not None
-        named = Named(container_owner.uid, container_owner.user, exists)
-        reason = f"it was made together with a container of {shown(container_owner.user)}'s"
+        uid, user = container_owner.uid, container_owner.user
+        named = Named(None, user, exists=False) if uid is None else directory.of_uid(uid, user)
+        reason = f"it was made together with {named.words}'s container"
         confidence = container_owner.confidence
-        found.append(Finding(WITH_CONTAINER, named, reason, confidence=confidence))
+        caveat = "" if confidence == CERTAIN else "whose that is, is known no better"
+        found.append(Finding(WITH_CONTAINER, named, reason, caveat, confidence))
     return _conclude(found, [], set())
 
 
 def keep(before: Owner | None, now: Owner) -> Owner:
-    """What holds after a new look: where that one could not see everything, the former conclusion.
+    """What holds after a new look: where that one could not see everything, the former conclusion, if
+    it was the better one.
 
     A former word of an administrator or of the gateway is never kept so: both are always at hand.
     """
-    if before is None or not now.incomplete or not before.known or before.confidence == CERTAIN:
+    if before is None or not now.incomplete or before.confidence != WEAK:
         return now
-    return before
+    better = not now.known or METHODS.index(before.method) < METHODS.index(now.method)
+    return before if better and before.method in METHODS else now
 
 
 def _certain(made: Made | None, set_by: SetBy | None, directory: Directory) -> list[Finding]:
@@ -91,8 +96,9 @@ def _certain(made: Made | None, set_by: SetBy | None, directory: Directory) -> l
     if set_by is not None:
         named = directory.of_uid(set_by.uid, called=set_by.user)
         when = f" on {day(set_by.at)}" if day(set_by.at) else ""
+        once = _once(set_by.user, named)
         why = f" ({clean(set_by.reason)})" if set_by.reason else ""
-        reason = f"{shown(set_by.by)}, an administrator, said{when} that it is {named.words}'s{why}"
+        reason = f"{shown(set_by.by)}, an administrator, said{when} that it is {named.words}'s{once}{why}"
         found.append(Finding(ADMIN, named, reason, confidence=CERTAIN))
     if made is not None:
         named = directory.of_uid(made.uid, called=made.user)
@@ -100,9 +106,16 @@ def _certain(made: Made | None, set_by: SetBy | None, directory: Directory) -> l
             f", from within the container {shown(made.container[:12])}" if made.container else ""
         )
         mended = ", as was found after the gateway had died meanwhile" if made.mended else ""
-        reason = f"{named.words} made it through the door{inside}{mended}"
+        reason = f"the gateway saw {named.words} make it{_once(made.user, named)}{inside}{mended}"
         found.append(Finding(GATEWAY, named, reason, confidence=CERTAIN))
     return found
+
+
+def _once(called: str, named: Named) -> str:
+    """That an account had another name when it was written down: renamed since, or its number reused."""
+    if not called or called == str(named.uid) or same_spelling(called, named.user):
+        return ""
+    return f" (then called {shown(called)})"
 
 
 def _rank(finding: Finding) -> int:

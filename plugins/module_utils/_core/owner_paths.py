@@ -13,6 +13,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 from .owner_accounts import Directory, Named
 from .owner_words import shown
@@ -80,13 +81,17 @@ def folder_path(text: str) -> str:
 
 
 def sources_of(facts: ContainerFacts) -> dict[str, bool]:
-    """Paths of the host in a container, and whether each is there for reading only."""
+    """Paths of the host in a container, and whether each is there for reading only.
+
+    Of more than :data:`MOUNTS_MAX` those that it may write are taken first.
+    """
     sources: dict[str, bool] = {}
     for mount in facts.mounts:
         path = host_path(mount.source)
         if path:
             sources[path] = sources.get(path, True) and mount.read_only
-    return dict(sorted(sources.items())[:MOUNTS_MAX])
+    writable_first = sorted(sources.items(), key=itemgetter(1, 0))
+    return dict(writable_first[:MOUNTS_MAX])
 
 
 def parents_of(path: str) -> list[str]:

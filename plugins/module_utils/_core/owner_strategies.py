@@ -51,9 +51,11 @@ from .owners import (
 
 USER_LABEL = "ds01.user"
 UID_LABEL = "ds01.uid"
-# Newer versions of AIME's tool write both.
-AIME_USER_LABELS = ("aime.mlc.USER", "aime.mlc")
+# Newer versions of AIME's tool write the first two; the last is of the system that ds01 replaces.
+AIME_USER_LABELS = ("aime.mlc.USER", "aime.mlc", "aime.mlc.DS01_USER")
 AIME_MARK = "._."
+NOTES_MAX = 4
+"""Paths that say nothing are told of one by one up to here."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ def ds01_label(look: Look) -> None:
         # An account that is gone: the labels tell what it was called and what its number was.
         one = two = Named(two.uid, one.user, exists=False)
     if one and two and same_person(one, two):
-        reason = f"its labels {USER_LABEL} and {UID_LABEL} name {one.words}"
-        look.found.append(Finding(DS01_LABEL, one, reason, LABEL_CAVEAT))
+        named = one if one.exists else two
+        reason = f"its labels {USER_LABEL} and {UID_LABEL} name {named.words}"
+        look.found.append(Finding(DS01_LABEL, named, reason, LABEL_CAVEAT))
         return
     for label, found in ((USER_LABEL, one), (UID_LABEL, two)):
         if found:
@@ -182,8 +185,9 @@ def _folder(look: Look, method: str, label: str, what: str) -> None:
 def _silent(look: Look, method: str, place: Silent) -> None:
     if place.unreachable:
         look.unseen.add(method)
-    if place.words:
-        look.notes.append((method, place.words))
+    told = sum(1 for by, _words in look.notes if by == method)
+    if place.words and told < NOTES_MAX:
+        look.notes.append((method, place.words if told < NOTES_MAX - 1 else "and so on"))
 
 
 def mount_path(look: Look) -> None:
