@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 
 from . import book_rows as rows
 from .allot import Board, pass_queue
+from .book_log import commit_event
 from .events import Event
 from .gpu_settings import GpuSettings
 from .gpus import OK, READY, Inventory, Slot, settled
@@ -53,6 +53,34 @@ def adopted(connection: sqlite3.Connection) -> bool:
     not know. Nothing is handed out then, and no lease file is removed, for the files tell whose what is.
     """
     return rows.meta(connection, ADOPTED) is not None
+
+
+def bound(lease: Lease, container: str, name: str, now: float) -> Lease:
+    """A lease whose container runs or is about to. Its file stays as it is: that names the slots only."""
+    bound_at = lease.bound_at if lease.container == container else None
+    return replace(
+        lease,
+        state=BOUND,
+        container=container,
+        container_name=name or lease.container_name,
+        bound_at=now if bound_at is None else bound_at,
+        expires=None,
+        held_at=None,
+        hold_until=None,
+    )
+
+
+def lease_details(lease: Lease, slots: Mapping[str, Slot]) -> dict[str, Any]:
+    """What each event of a lease tells of it.
+
+    :param slots: the host's slots by UUID.
+    """
+    return {
+        "lease": lease.id,
+        "slots": [slots[u].index if u in slots else u for u in lease.slots],
+        "uuids": list(lease.slots),
+        "container": lease.container_name or lease.container[:12],
+    }
 
 
 class Change:
@@ -98,14 +126,7 @@ class Change:
 
     def event(self, event_type: str, user: str | None, **details: Any) -> None:
         """Commit an event with this change."""
-        mark = rows.meta(self.connection, "events")
-        if mark is None:
-            mark = secrets.token_hex(4)
-            rows.put_meta(self.connection, "events", mark)
-        number = int(rows.meta(self.connection, "event_number") or 0) + 1
-        rows.put_meta(self.connection, "event_number", str(number))
-        details = {"event_id": f"{mark}-{number}", **details}
-        rows.put_event(self.connection, Event(event_type, self.source, user=user, details=details))
+        commit_event(self.connection, Event(event_type, self.source, user=user, details=details))
 
     # --- requests ---------------------------------------------------------------------------------
 
@@ -173,19 +194,7 @@ class Change:
 
     def bind(self, lease: Lease, container: str, name: str) -> None:
         """The container has the lease, and runs or is about to."""
-        bound_at = lease.bound_at if lease.container == container else None
-        self.put(
-            replace(
-                lease,
-                state=BOUND,
-                container=container,
-                container_name=name or lease.container_name,
-                bound_at=self.now if bound_at is None else bound_at,
-                expires=None,
-                held_at=None,
-                hold_until=None,
-            )
-        )
+        self.put(bound(lease, container, name, self.now))
         if lease.state != BOUND or lease.container != container:
             self._lease_event("gpu.bound", self.lease(lease.id) or lease)
 
@@ -261,16 +270,8 @@ class Change:
         return None if hold is None else self.now + max(hold, least)
 
     def _lease_event(self, event_type: str, lease: Lease, **more: Any) -> None:
-        slots = self.board.by_uuid
-        self.event(
-            event_type,
-            lease.user,
-            lease=lease.id,
-            slots=[slots[u].index if u in slots else u for u in lease.slots],
-            uuids=list(lease.slots),
-            container=lease.container_name or lease.container[:12],
-            **more,
-        )
+        details = lease_details(lease, self.board.by_uuid)
+        self.event(event_type, lease.user, **details, **more)
 
     # --- slots ------------------------------------------------------------------------------------
 

@@ -11,16 +11,35 @@ whose event may be in the log already: the log's end is searched for its id firs
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from . import book_rows as rows
 from .durable import flush
-from .events import Event, EventError, append
+from .events import MAX_LINE_BYTES, Event, EventError, append
 from .store import Store
 
-_TAIL_BYTES = 256 * 1024
+_AT_ONCE = 64
+_TAIL_BYTES = 2 * _AT_ONCE * MAX_LINE_BYTES
+"""What one pass may have logged before it died lies in it, with as much again of others."""
+
+
+def commit_event(connection: sqlite3.Connection, event: Event) -> None:
+    """Commit an event, under an id of its own, with what it tells of."""
+    mark = rows.meta(connection, "events")
+    if mark is None:
+        mark = secrets.token_hex(4)
+        rows.put_meta(connection, "events", mark)
+    number = int(rows.meta(connection, "event_number") or 0) + 1
+    rows.put_meta(connection, "event_number", str(number))
+    # First, so that a line that is cut keeps it.
+    others = {key: value for key, value in event.details.items() if key != "event_id"}
+    details = {"event_id": f"{mark}-{number}", **others}
+    rows.put_event(connection, replace(event, details=details))
 
 
 def log_committed(store: Store, path: str, fault: Callable[[str], None]) -> None:
@@ -32,9 +51,18 @@ def log_committed(store: Store, path: str, fault: Callable[[str], None]) -> None
     :raises StoreError: the store cannot be read.
     """
     connection = store.connection()
-    pending = rows.outbox(connection)
-    if not pending:
-        return
+    while pending := rows.outbox(connection, _AT_ONCE):
+        if not _log(connection, pending, path, fault):
+            return
+
+
+def _log(
+    connection: sqlite3.Connection,
+    pending: list[tuple[int, dict[str, Any]]],
+    path: str,
+    fault: Callable[[str], None],
+) -> bool:
+    """Log some events and forget that they were not; whether that was done."""
     try:
         logged = _tail(path)
         for _seq, data in pending:
@@ -45,9 +73,9 @@ def log_committed(store: Store, path: str, fault: Callable[[str], None]) -> None
                 fault("event_appended")
         flush(path)
     except (EventError, OSError):
-        return
+        return False
     fault("events_logged")
-    _forget(connection, pending[-1][0])
+    return _forget(connection, pending[-1][0])
 
 
 def _event(data: dict[str, object]) -> Event:
@@ -75,12 +103,13 @@ def _tail(path: str) -> bytes:
     return found
 
 
-def _forget(connection: sqlite3.Connection, last: int) -> None:
+def _forget(connection: sqlite3.Connection, last: int) -> bool:
     """Not worth waiting for the disk: a row that comes back after a power cut is found logged."""
     try:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("DELETE FROM outbox WHERE seq <= ?", (last,))
     except sqlite3.Error:
-        return
+        return False
     finally:
         connection.execute("PRAGMA synchronous=FULL")
+    return True

@@ -28,7 +28,7 @@ _UPSERT = (
 _Read = TypeVar("_Read", bound=Callable[..., Any])
 
 
-def _sound(read: _Read) -> _Read:
+def sound(read: _Read) -> _Read:
     """A cell that cannot be understood is damage, as a page is that SQLite cannot read."""
 
     @wraps(read)
@@ -67,7 +67,7 @@ def _lease(row: tuple[Any, ...]) -> Lease:
     return Lease(**data)
 
 
-@_sound
+@sound
 def holding(connection: sqlite3.Connection) -> list[Lease]:
     """The leases that hold slots, in the order in which they were made."""
     marks = ", ".join(f"'{state}'" for state in sorted(HOLDING))
@@ -75,14 +75,14 @@ def holding(connection: sqlite3.Connection) -> list[Lease]:
     return [_lease(row) for row in connection.execute(query)]
 
 
-@_sound
+@sound
 def every_lease(connection: sqlite3.Connection) -> list[Lease]:
     """All leases, ended ones whose container is still there included."""
     query = f"SELECT {', '.join(_LEASE)} FROM leases ORDER BY created, id"
     return [_lease(row) for row in connection.execute(query)]
 
 
-@_sound
+@sound
 def lease_by_id(connection: sqlite3.Connection, lease_id: str) -> Lease | None:
     """One lease."""
     query = f"SELECT {', '.join(_LEASE)} FROM leases WHERE id = ?"
@@ -118,7 +118,7 @@ def drop_lease(connection: sqlite3.Connection, lease_id: str) -> None:
     connection.execute("DELETE FROM leases WHERE id = ?", (lease_id,))
 
 
-@_sound
+@sound
 def waiters(connection: sqlite3.Connection) -> list[Waiter]:
     """The requests in the queue."""
     query = "SELECT ticket, asked, seen, deadline, ask, allowance, lease FROM queue ORDER BY ticket"
@@ -155,7 +155,7 @@ def _slot(row: tuple[Any, ...]) -> Slot:
     return Slot(*row)
 
 
-@_sound
+@sound
 def slots(connection: sqlite3.Connection) -> list[Slot]:
     """The slots of the last look, lost and gone ones included."""
     query = "SELECT uuid, idx, parent, profile, memory, compute_slices, health FROM slots"
@@ -218,7 +218,7 @@ def put_ended(
     )
 
 
-@_sound
+@sound
 def ended(connection: sqlite3.Connection, ticket: str) -> dict[str, str] | None:
     """Why a request ended without a lease, if that is not long ago."""
     row = connection.execute("SELECT why FROM ended WHERE ticket = ?", (ticket,)).fetchone()
@@ -237,8 +237,8 @@ def put_event(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute("INSERT INTO outbox (event) VALUES (?)", (json.dumps(data),))
 
 
-@_sound
-def outbox(connection: sqlite3.Connection) -> list[tuple[int, dict[str, Any]]]:
-    """Events that are not known to be logged, by their number."""
-    rows = connection.execute("SELECT seq, event FROM outbox ORDER BY seq LIMIT 500")
+@sound
+def outbox(connection: sqlite3.Connection, most: int = 500) -> list[tuple[int, dict[str, Any]]]:
+    """The first events that are not known to be logged, by their number."""
+    rows = connection.execute("SELECT seq, event FROM outbox ORDER BY seq LIMIT ?", (most,))
     return [(row[0], json.loads(row[1])) for row in rows]

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, ds01.infra maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state of the host in one SQLite file: leases, queue, blocks, and events not yet logged.
+"""The state of the host in one SQLite file: leases, queue, owners, and events not yet logged.
 
 Writers take a lock file (flock(2)) and then ``BEGIN IMMEDIATE``; the lock is kept until the files that
 follow from a commit are written too. Readers take neither (WAL, https://sqlite.org/wal.html). A commit
-is on the disk when it returns (``synchronous=FULL``).
+is on the disk when it returns (``synchronous=FULL``), save one that says that it need not be.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .durable import flush
@@ -29,6 +29,7 @@ from .store_faults import (
     told,
 )
 from .store_lock import LOCK_SECONDS, identity, take_lock
+from .store_schema import UPGRADES, VERSION, statements
 
 __all__ = [
     "STATE_PATH",
@@ -47,41 +48,9 @@ __all__ = [
 ]
 
 STATE_PATH = "/var/lib/ds01/state.db"
-VERSION = 1
 _RECOVERY_SECONDS = 0.01
 APPLICATION_ID = 0x44533031  # "DS01", shown by file(1)
 
-_SCHEMA = """
-CREATE TABLE meta (
-    key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE slots (
-    uuid TEXT PRIMARY KEY, idx TEXT NOT NULL, parent TEXT NOT NULL, profile TEXT NOT NULL,
-    memory INTEGER NOT NULL, compute_slices INTEGER NOT NULL, health TEXT NOT NULL) STRICT;
-CREATE TABLE leases (
-    id TEXT PRIMARY KEY, uid INTEGER NOT NULL, user TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('reserved', 'bound', 'held', 'free')),
-    slots TEXT NOT NULL, created REAL NOT NULL, ask TEXT NOT NULL,
-    container TEXT NOT NULL, container_name TEXT NOT NULL,
-    bound_at REAL, held_at REAL, expires REAL, hold_until REAL, hold REAL, max_runtime REAL,
-    revoked REAL, stale INTEGER NOT NULL) STRICT;
-CREATE INDEX leases_state ON leases (state);
--- One row a slot that is taken: the file itself refuses a second lease on it.
-CREATE TABLE taken (
-    slot TEXT PRIMARY KEY, lease TEXT NOT NULL REFERENCES leases (id)) STRICT;
-CREATE INDEX taken_lease ON taken (lease);
-CREATE TABLE queue (
-    ticket TEXT PRIMARY KEY, asked REAL NOT NULL, seen REAL NOT NULL, deadline REAL,
-    ask TEXT NOT NULL, allowance TEXT NOT NULL, lease TEXT NOT NULL) STRICT;
-CREATE TABLE blocks (
-    slot TEXT NOT NULL, why TEXT NOT NULL, text TEXT NOT NULL, by TEXT NOT NULL,
-    since REAL NOT NULL, PRIMARY KEY (slot, why)) STRICT;
--- Requests that ended without a lease, for as long as somebody may ask why.
-CREATE TABLE ended (
-    ticket TEXT PRIMARY KEY, uid INTEGER NOT NULL, at REAL NOT NULL, why TEXT NOT NULL) STRICT;
--- Events are committed with what they tell of, and logged after it.
-CREATE TABLE outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT;
-"""
 _carried_over: list[sqlite3.Connection] = []
 
 
@@ -148,14 +117,16 @@ class Store:
             os.close(descriptor)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """Lock, then one transaction: all of it is on the disk at the end, or none.
 
+        :param durable: False: it does not wait for the disk; a power cut may undo the last of these,
+            a killed process none.
         :raises StoreError: the store cannot be read or written; nothing was changed then.
         """
         with self.locked():
             connection = self.connection()
-            with told(self.path):
+            with told(self.path), _synchronous(connection, durable):
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
@@ -177,6 +148,18 @@ class Store:
                 yield connection
             finally:
                 _roll_back(connection)
+
+
+@contextmanager
+def _synchronous(connection: sqlite3.Connection, durable: bool) -> Iterator[None]:
+    if durable:
+        yield
+        return
+    connection.execute("PRAGMA synchronous=NORMAL")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA synchronous=FULL")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -213,20 +196,24 @@ def version_of(path: str = STATE_PATH) -> int | None:
             connection.close()
 
 
-def migrate(path: str = STATE_PATH) -> bool:
-    """Make the store, or bring it to this version.
+def migrate(path: str = STATE_PATH, fault: Callable[[str], None] = lambda _name: None) -> bool:
+    """Make the store, or bring it to this version with all that is in it.
 
+    :param fault: told the name of each step (``locked``, ``decided``, ``committed``); tests die there.
     :returns: whether anything was done.
-    :raises StoreVersion: it is of a newer version than this one knows.
+    :raises StoreVersion: it is of a newer version than this one knows, or of one that never was.
     :raises StoreCorrupt: it is damaged.
     """
     with Store(path).locked():
+        fault("locked")
         found = version_of(path)
         if found == VERSION:
             return False
-        if found is not None:
-            raise other_version(found, VERSION, path)
-        _create(path)
+        if found is None:
+            _create(path)
+        else:
+            _upgrade(path, found, fault)
+        fault("committed")
         return True
 
 
@@ -260,6 +247,28 @@ def move_aside(path: str, suffix: str) -> list[str]:
     return moved
 
 
+def _upgrade(path: str, found: int, fault: Callable[[str], None]) -> None:
+    """All steps in one transaction, the version's number among them: the old store or the new one."""
+    if not 1 <= found < VERSION:
+        raise other_version(found, VERSION, path)
+    with told(path):
+        connection = sqlite3.connect(
+            f"file:{_quoted(path)}?mode=rw", uri=True, isolation_level=None, timeout=LOCK_SECONDS
+        )
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            for version in range(found, VERSION):
+                for statement in statements(UPGRADES[version]):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={VERSION}")
+            fault("decided")
+            connection.execute("COMMIT")
+        finally:
+            # What is not committed is undone.
+            connection.close()
+
+
 def _create(path: str) -> None:
     """Under a hidden name first, so that a crash leaves no half a store behind."""
     work = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
@@ -272,8 +281,9 @@ def _create(path: str) -> None:
         try:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("BEGIN")
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
+            for version in range(VERSION):
+                for statement in statements(UPGRADES[version]):
+                    connection.execute(statement)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={VERSION}")
             connection.execute("COMMIT")

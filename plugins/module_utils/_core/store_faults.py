@@ -71,6 +71,9 @@ def told(path: str) -> Iterator[None]:
         if any(words in text for words in (*_DAMAGE, "no such table", "no such column")):
             raise corrupt(path, text) from error
         raise unwritable(path, text) from error
+    except UnicodeDecodeError as error:
+        # SQLite's words for a damaged schema, which quote it.
+        raise corrupt(path, "malformed schema") from error
     except sqlite3.DatabaseError as error:
         if not any(words in str(error) for words in _DAMAGE):
             raise

@@ -1,0 +1,345 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The book of owners: who made what, whose it was found to be, and who said otherwise.
+
+The gateway writes who made a thing (:meth:`OwnerBook.reserve`, :meth:`OwnerBook.bind`,
+:meth:`OwnerBook.record`), an administrator whose it shall be (:meth:`OwnerBook.set_owner`), and whoever
+looks at the engine what was found (:meth:`OwnerBook.apply`). Neither overwrites the other's part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from . import book_rows
+from . import owner_rows as rows
+from .book_clock import Clock, host_clock
+from .book_log import commit_event, log_committed
+from .errors import Ds01Error
+from .events import EVENTS_PATH, Event
+from .owner_apply import Batch
+from .owner_claim import Claim, bind_leases, claim, said, short
+from .owner_find import find
+from .owner_intents import Intent
+from .owner_limits import MARKS, TooMany, room_for_intent, sweep_intents
+from .owners import EXEC, IMAGE, Made, Owner, Record, SetBy
+from .store import Store
+
+__all__ = ["CURSOR", "FAULT_POINTS", "Intent", "OwnerBook", "TooMany"]
+
+FAULT_POINTS = ("locked", "decided", "committed", "event_appended", "events_logged")
+"""Where tests let a process die."""
+CURSOR = "engine_cursor"
+
+
+class OwnerBook:
+    """Whose the engine's things are. Whoever opens the store may ask and write.
+
+    :param store: the state store.
+    :param source: the program's name in events.
+    :param fault: told the name of each step of :data:`FAULT_POINTS`; tests die there.
+    :param clock: the host's clocks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        events_path: str = EVENTS_PATH,
+        source: str = "ds01d",
+        fault: Callable[[str], None] = lambda _name: None,
+        clock: Clock = host_clock,
+    ) -> None:
+        self.store = store
+        self.events_path = events_path
+        self.source = source
+        self.fault = fault
+        self.clock = clock
+
+    @contextlib.contextmanager
+    def _change(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Lock, decide, commit, log."""
+        with self.store.locked():
+            self.fault("locked")
+            with self.store.transaction(durable) as connection:
+                yield connection
+                self.fault("decided")
+            self.fault("committed")
+            log_committed(self.store, self.events_path, self.fault)
+
+    def _tell(
+        self, connection: sqlite3.Connection, event_type: str, user: str, **details: Any
+    ) -> None:
+        event = Event(event_type, self.source, user=user or None, details=details)
+        commit_event(connection, event)
+
+    # --- the gateway's word ----------------------------------------------------------------------
+
+    def reserve(self, intent: Intent) -> None:
+        """Somebody is about to make a thing; on the disk when it returns.
+
+        :raises TooMany: he has too much under way.
+        :raises StoreError: it cannot be written.
+        """
+        with self._change() as connection:
+            room_for_intent(connection, intent.uid, intent.user, self.clock().wall)
+            rows.put_intent(connection, intent)
+
+    def abandon(self, token: str) -> None:
+        """Nothing came of an intent."""
+        with self._change() as connection:
+            rows.drop_intent(connection, token)
+
+    def ended(self, token: str, at: float) -> None:
+        """The engine has answered, and may still tell of what was made.
+
+        :param at: seconds of the wall clock.
+        """
+        with self._change() as connection:
+            connection.execute("UPDATE intents SET ended = ? WHERE token = ?", (at, token))
+
+    def orphan(self, gateway_alive: str | Iterable[str]) -> list[Intent]:
+        """The intents of gateways that are gone, marked as such; none of theirs is bound any more.
+
+        :param gateway_alive: :attr:`.owner_intents.Intent.gateway` of the one that is there, or of all.
+        """
+        alive = {gateway_alive} if isinstance(gateway_alive, str) else set(gateway_alive)
+        found = [one for one in self.intents() if one.gateway not in alive]
+        if any(one.orphaned is None for one in found):
+            with self._change() as connection:
+                now = self.clock().wall
+                connection.executemany(
+                    "UPDATE intents SET orphaned = ? WHERE token = ? AND orphaned IS NULL",
+                    [(now, one.token) for one in found],
+                )
+            tokens = {one.token for one in found}
+            found = [one for one in self.intents() if one.token in tokens]
+        return found
+
+    def intents(self, kind: str | None = None) -> list[Intent]:
+        """What is being made, in the order in which it was asked for."""
+        with self.store.reading() as connection:
+            found: list[Intent] = rows.intents(connection, kind)
+            return found
+
+    def bind(
+        self,
+        token: str,
+        thing_id: str,
+        name: str = "",
+        *,
+        parent: str = "",
+        lease_ids: Iterable[str] = (),
+    ) -> bool:
+        """A thing came of an intent: one transaction takes the one away and records the other.
+
+        :param name: as it is called; empty where only the engine knows.
+        :param lease_ids: GPU leases that the container names. Those that are its maker's and free to be
+            bound are bound to it with the same commit; others are left to the lease book's comparison.
+        :returns: whether the thing is recorded as the intent's user's; False where it was known before.
+        :raises Ds01Error: there is neither such an intent nor what came of it.
+        """
+        with self._change() as connection:
+            intent = rows.intent(connection, token)
+            if intent is None:
+                return self._bound_before(connection, thing_id)
+            rows.drop_intent(connection, token)
+            made = intent.made()
+            name = name or intent.name
+            taken = self._claim(connection, Claim(intent.kind, thing_id, made, name, parent))
+            now = self.clock()
+            bind_leases(connection, now, self.source, intent.uid, lease_ids, thing_id, name)
+            return taken
+
+    def _bound_before(self, connection: sqlite3.Connection, thing_id: str) -> bool:
+        if rows.things(connection, "id = ? AND made IS NOT NULL", thing_id):
+            return True
+        raise Ds01Error(
+            f"nothing is known of what {thing_id[:12]} came of",
+            "owners",
+            "It is looked at with the next sync: ds01 owners show tells what was found",
+        )
+
+    def record(
+        self,
+        kind: str,
+        thing_id: str,
+        made: Made,
+        *,
+        name: str = "",
+        parent: str = "",
+        durable: bool = True,
+    ) -> bool:
+        """Who made a thing that no intent was written for.
+
+        :param durable: False: not worth waiting for the disk; a power cut may undo it.
+        :returns: as :meth:`bind`.
+        """
+        with self._change(durable) as connection:
+            return self._claim(connection, Claim(kind, thing_id, made, name, parent))
+
+    def claim_mended(self, token: str, thing_id: str, name: str = "") -> bool:
+        """A thing was found to be what came of an intent that its gateway did not bind.
+
+        The intent of an image stays until it is swept: one load or build makes several.
+
+        :returns: as :meth:`bind`; False too where the intent is not there any more.
+        """
+        with self._change() as connection:
+            intent = rows.intent(connection, token)
+            if intent is None:
+                return False
+            if intent.kind != IMAGE:
+                rows.drop_intent(connection, token)
+            made = intent.made(mended=intent.kind != IMAGE or intent.orphaned is not None)
+            name = name or intent.name
+            return self._claim(connection, Claim(intent.kind, thing_id, made, name, ""))
+
+    def _claim(self, connection: sqlite3.Connection, wanted: Claim) -> bool:
+        return claim(connection, wanted, self.clock().wall, self.source)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def records(self, kind: str | None = None, gone: bool = False) -> list[Record]:
+        """What is known, in the order in which it was made.
+
+        :param gone: with what is there no more, for as long as that is kept.
+        """
+        where = "1" if gone else "gone IS NULL"
+        values: tuple[str, ...] = ()
+        if kind is not None:
+            where, values = f"{where} AND kind = ?", (kind,)
+        with self.store.reading() as connection:
+            return [row.record for row in rows.things(connection, where, *values)]
+
+    def get(self, kind: str, thing_id: str) -> Record | None:
+        """One thing by its full id."""
+        with self.store.reading() as connection:
+            row = rows.thing(connection, kind, thing_id)
+            return None if row is None else row.record
+
+    def find(self, ref: str, gone: bool = True) -> list[Record]:
+        """What somebody may mean: see :func:`.owner_find.find`."""
+        with self.store.reading() as connection:
+            return find(connection, ref, gone)
+
+    def undecided(self) -> list[Record]:
+        """Things whose maker or administrator's word is newer than what was concluded of them."""
+        with self.store.reading() as connection:
+            return [row.record for row in rows.things(connection, "undecided = 1")]
+
+    # --- what was found ---------------------------------------------------------------------------
+
+    def apply(
+        self,
+        changes: Iterable[Record],
+        told: Iterable[Event] = (),
+        cursor: float | None = None,
+    ) -> list[str]:
+        """Write what was found, and the engine's events that tell of it: one transaction.
+
+        ``made`` and ``set_by`` of a change are those from which its owner was concluded; they are not
+        written. Where the store's are others by now, the owner stays as it is and the id is returned:
+        such things have to be concluded anew. An event of the engine that was told before is not told
+        again, nor is one of an owner that was not taken.
+
+        :param told: of the engine: with its own time, and ``id`` in the details.
+        :param cursor: up to where the engine's events are in; whole nanoseconds are kept exactly.
+        """
+        with self._change() as connection:
+            batch = Batch(connection, self.clock().wall)
+            for change in changes:
+                batch.put(change)
+            for event in told:
+                if batch.news(event):
+                    commit_event(connection, event)
+            if cursor is not None:
+                book_rows.put_meta(connection, CURSOR, json.dumps(cursor))
+            batch.trim()
+            return batch.stale
+
+    def cursor(self) -> float | None:
+        """Up to where the engine's events are in; None before the first."""
+        with self.store.reading() as connection:
+            text = book_rows.meta(connection, CURSOR)
+        try:
+            return None if text is None else json.loads(text)
+        except ValueError:
+            # Events that come twice are told once, so the start is as good.
+            return None
+
+    # --- an administrator's word ------------------------------------------------------------------
+
+    def set_owner(self, kind: str, thing_id: str, set_by: SetBy) -> bool:
+        """An administrator says whose a thing is; whether that is new.
+
+        :raises Ds01Error: nothing is known of it.
+        """
+        with self._change() as connection:
+            row = self._must(connection, kind, thing_id)
+            before = row.record.set_by
+            if before is not None and replace(before, by=set_by.by, at=set_by.at) == set_by:
+                return False
+            self._put_word(connection, row, set_by)
+            self._tell(
+                connection,
+                "owner.set",
+                set_by.user,
+                **short(row.record),
+                uid=set_by.uid,
+                by=set_by.by,
+                reason=set_by.reason,
+                before=row.record.owner.user,
+                before_uid=row.record.owner.uid,
+            )
+            return True
+
+    def unset_owner(self, kind: str, thing_id: str, by: str) -> bool:
+        """An administrator takes his word back; whether there was one.
+
+        :raises Ds01Error: nothing is known of it.
+        """
+        with self._change() as connection:
+            row = self._must(connection, kind, thing_id)
+            before = row.record.set_by
+            if before is None:
+                return False
+            self._put_word(connection, row, None)
+            details = {"uid": before.uid, "by": by}
+            self._tell(connection, "owner.unset", before.user, **short(row.record), **details)
+            return True
+
+    def _must(self, connection: sqlite3.Connection, kind: str, thing_id: str) -> rows.Row:
+        row: rows.Row | None = rows.thing(connection, kind, thing_id)
+        if row is None:
+            raise Ds01Error(
+                f"nothing is known of a {kind} {thing_id[:80]!r}", "owners", "See: ds01 owners list"
+            )
+        return row
+
+    def _put_word(
+        self, connection: sqlite3.Connection, row: rows.Row, set_by: SetBy | None
+    ) -> None:
+        one = row.record
+        owner = said(one.made, set_by) or Owner()
+        now = self.clock().wall
+        record = replace(one, set_by=set_by, owner=owner, updated=now)
+        rows.put_thing(connection, rows.Row(record, row.known, one.kind != EXEC))
+
+    # --- an end -----------------------------------------------------------------------------------
+
+    def forget(self, before: float) -> int:
+        """Forget what was gone before, and intents that nothing comes of any more.
+
+        :param before: seconds of the wall clock.
+        :returns: how many things.
+        """
+        with self._change() as connection:
+            sweep_intents(connection, self.clock().wall)
+            rows.forget_told(connection, MARKS)
+            return int(rows.drop_things(connection, "gone IS NOT NULL AND gone < ?", (before,)))
