@@ -205,15 +205,20 @@ class OwnerBook:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def records(self, kind: str | None = None, gone: bool = False) -> list[Record]:
+    def records(
+        self, kind: str | None = None, gone: bool = False, uid: int | None = None
+    ) -> list[Record]:
         """What is known, in the order in which it was made.
 
         :param gone: with what is there no more, for as long as that is kept.
+        :param uid: only what is this owner's.
         """
         where = "1" if gone else "gone IS NULL"
-        values: tuple[str, ...] = ()
+        values: tuple[str | int, ...] = ()
         if kind is not None:
             where, values = f"{where} AND kind = ?", (kind,)
+        if uid is not None:
+            where, values = f"{where} AND uid = ?", (*values, uid)
         with self.store.reading() as connection:
             return [row.record for row in rows.things(connection, where, *values)]
 
@@ -223,10 +228,17 @@ class OwnerBook:
             row = rows.thing(connection, kind, thing_id)
             return None if row is None else row.record
 
-    def find(self, ref: str, gone: bool = True) -> list[Record]:
+    def find(self, ref: str, gone: bool = True, uid: int | None = None) -> list[Record]:
         """What somebody may mean: see :func:`.owner_find.find`."""
         with self.store.reading() as connection:
-            return find(connection, ref, gone)
+            return find(connection, ref, gone, uid)
+
+    def earlier(self, record: Record, most: int) -> list[Record]:
+        """What had a thing's name before it and is gone, the last first."""
+        with self.store.reading() as connection:
+            where = "kind = ? AND name = ? AND id != ? AND gone IS NOT NULL"
+            found = rows.things(connection, where, record.kind, record.name, record.id)
+            return [row.record for row in reversed(found)][:most]
 
     def undecided(self) -> list[Record]:
         """Things whose maker or administrator's word is newer than what was concluded of them."""

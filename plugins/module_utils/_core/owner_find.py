@@ -16,24 +16,29 @@ SHORT_ID = 12
 _DIGITS = re.compile(r"(sha256:)?([0-9a-f]{4,64})\Z")
 
 
-def find(connection: sqlite3.Connection, ref: str, gone: bool = True) -> list[Record]:
+def find(
+    connection: sqlite3.Connection, ref: str, gone: bool = True, uid: int | None = None
+) -> list[Record]:
     """All things that are meant, so that whoever asks sees when they are several.
 
     A full id is that thing alone. Then what is there, and after it what is gone, each by its name and
     by the first digits of its id; fewer than twelve of them only where nothing has that name.
 
     :param gone: whether what is there no more is looked for too.
+    :param uid: only this owner's things: as if there were no others, so that nobody hides theirs.
     """
     ref = ref.strip()
+    whose = "1" if uid is None else f"uid = {int(uid)}"
     digits = _DIGITS.match(ref.lower())
     if digits is not None and len(digits[2]) == 64:
-        whole = _things(connection, "id IN (?, ?)", digits[2], f"sha256:{digits[2]}")
+        whole = _things(connection, f"id IN (?, ?) AND {whose}", digits[2], f"sha256:{digits[2]}")
         if whole:
             return [one for one in whole if gone or one.gone is None]
     name = ref[1:] if ref.startswith("/") else ref
     if not name:
         return []
-    for state in ("gone IS NULL", "gone IS NOT NULL")[: 2 if gone else 1]:
+    for there in ("gone IS NULL", "gone IS NOT NULL")[: 2 if gone else 1]:
+        state = f"{there} AND {whose}"
         found = _things(
             connection, f"(name IN (?, ?) OR id = ?) AND {state}", name, f"{name}:latest", name
         )
