@@ -147,6 +147,9 @@ class SmallHost:
             raise RuntimeError(f"ds01d ended with {self._daemon.returncode}: {self.tail()}")
         try:
             client.ask("ping", str(RUN / "ds01d.sock"))
+        except client.DaemonError:
+            # It knows nobody where there is no cgroup v2; it serves.
+            return True
         except Ds01Error:
             return False
         return True

@@ -1,0 +1,443 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab host with containers that were made in every way, and what ds01 says of each."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from door_lab import DOOR, ENGINE, IMAGE, DoorLab
+from engine_lab import INVENTORY, REPO
+from labhost.guest import Done, Lab
+from owner_judge import Case, Kill, Verdict, judge, truth
+
+TESTS = Path(__file__).resolve().parents[1]
+OWNERS = "/var/lib/ds01/opa/container-owners.json"
+VIEW = "/var/lib/ds01/containers.json"
+BAKER = "h.baker@hertie-school.lan"
+PREFIX = "own"
+PROJECT = "/home/alice/own-proj"
+APP = "/home/bob/own-app"
+COMPOSE = f"""
+services:
+  web:
+    image: {IMAGE}
+    command: sleep 3600
+    stop_grace_period: 0s
+    network_mode: none
+"""
+# What the Dev Containers CLI sends, seen on the wire.
+_DEV = (
+    "devcontainer.local_folder={0} devcontainer.config_file={0}/.devcontainer/devcontainer.json "
+    "devcontainer.metadata=[]"
+)
+_COMPOSE = (
+    "com.docker.compose.project=own com.docker.compose.service=web "
+    f"com.docker.compose.project.working_dir={APP}"
+)
+_SWEEP = f"""
+docker ps -a --format '{{{{.Names}}}}' | grep -E '^{PREFIX}[-_.]' | xargs -r docker rm -fv
+docker ps -aq --filter label=life | xargs -r docker rm -f
+docker volume ls -q | grep '^{PREFIX}-' | xargs -r docker volume rm
+docker network ls --format '{{{{.Name}}}}' | grep '^{PREFIX}-' | xargs -r docker network rm
+docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep '^{PREFIX}-' | xargs -r docker rmi -f
+true
+"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to make a container, and what has to be said of it.
+
+    :param who: the account that does it; ``root`` does it at the bare engine.
+    :param words: of docker, before image and command.
+    :param owner: None for nobody.
+    :param command: what runs in it; ``docker run -d`` where it has to run, else ``docker create``.
+    """
+
+    name: str
+    who: str
+    words: str
+    owner: str | None
+    method: str
+    interface: str
+    managed: bool = False
+    kind: str = "batch"
+    runs: bool = False
+
+    def line(self) -> str:
+        """The command line that makes it."""
+        verb = "run -d" if self.runs else "create"
+        words = f"--name {self.name} --network none {self.words} {IMAGE} sleep 3600"
+        return f"docker {verb} {words} >/dev/null"
+
+
+def _labels(text: str) -> str:
+    return " ".join(f"--label {shlex.quote(label)}" for label in text.split())
+
+
+WAYS = {
+    way.name.removeprefix(f"{PREFIX}-"): way
+    for way in (
+        # At the engine, as before there was a door.
+        Way("own-root", "root", "", None, "unknown", "unknown"),
+        Way("own-label", "root", "--label ds01.user=carol", "carol", "ds01_label", "unknown"),
+        Way(
+            "own-aime",
+            "root",
+            _labels("aime.mlc.USER=carol aime.mlc.NAME=own-aime"),
+            "carol",
+            "aime_label",
+            "atomic",
+        ),
+        Way("own-name._.1002", "root", "", "bob", "container_name", "atomic"),
+        Way(
+            "own-dev-bare",
+            "root",
+            _labels(_DEV.format(PROJECT)),
+            "alice",
+            "devcontainer",
+            "devcontainer",
+            kind="devcontainer",
+        ),
+        # A laptop's folder, of which this host knows nothing.
+        Way(
+            "own-laptop",
+            "root",
+            _labels(_DEV.format("c:\\\\Users\\\\bob\\\\proj")),
+            None,
+            "unknown",
+            "devcontainer",
+            kind="devcontainer",
+        ),
+        Way("own-mount", "root", f"-v {PROJECT}:/work", "alice", "mount_path", "unknown"),
+        Way(
+            "own-mounts",
+            "root",
+            f"--mount type=bind,source={APP},target=/work,readonly",
+            "bob",
+            "mount_path",
+            "unknown",
+        ),
+        Way(
+            "own-compose-bare",
+            "root",
+            _labels(_COMPOSE),
+            "bob",
+            "compose_dir",
+            "compose",
+            kind="compose",
+        ),
+        Way(
+            "own-slice",
+            "root",
+            "--cgroup-parent ds01-student-bob.slice",
+            "bob",
+            "cgroup",
+            "unknown",
+        ),
+        Way("own-process", "root", "-u 1003", "carol", "process", "unknown", runs=True),
+        # A label and a mount that name two people: the label comes first, and is contradicted.
+        Way(
+            "own-torn",
+            "root",
+            f"--label ds01.user=bob -v {PROJECT}:/work",
+            "bob",
+            "ds01_label",
+            "unknown",
+        ),
+        # Through the door.
+        Way("own-run", "alice", "", "alice", "gateway", "docker", True, runs=True),
+        Way(
+            "own-dev",
+            "alice",
+            _labels(_DEV.format("c:\\\\Users\\\\bob\\\\proj")),
+            "alice",
+            "gateway",
+            "devcontainer",
+            True,
+            "devcontainer",
+        ),
+        Way(
+            "own-forged",
+            "alice",
+            "--label ds01.user=bob --restart always",
+            "alice",
+            "gateway",
+            "docker",
+            True,
+            "service",
+        ),
+        Way("own-tty", BAKER, "-it", BAKER, "gateway", "docker", True, "interactive"),
+        Way("own-c-web-1", "bob", "", "bob", "gateway", "compose", True, "compose"),
+        Way("own-sdk", "carol", "", "carol", "gateway", "api", True),
+    )
+}
+LIVERS = ("alice", "bob", "carol")
+ROOT_SHARE = 6
+"""One life of so many is root's."""
+UNITS = {"docker.service": "engine", "ds01d.service": "daemon", "ds01-gateway.service": "gateway"}
+# systemd starts Debian's engine three times a minute at most.
+KILLS = (
+    "docker.service=12,25,2",
+    "ds01d.service=6,15,99",
+    "ds01-gateway.service=6,15,99",
+)
+SETTLE_S = 60.0
+GRACE_S = 3.0
+CONTRADICTED = {"own-torn": "alice", "own-forged": "bob"}
+"""Containers with the one whom the weaker evidence names."""
+
+
+class Watch:
+    """The witness on the host: see witness_on_host.py."""
+
+    def __init__(self, door: DoorLab) -> None:
+        script = (TESTS / "witness_on_host.py").read_text(encoding="utf-8")
+        self._process = door.popen(shlex.join(["python3", "-c", script, ENGINE, OWNERS]), "root")
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "listening\n"
+
+    def told(self) -> dict[str, Any]:
+        """All that it saw; it ends."""
+        out, errors = self._process.communicate("", timeout=120)
+        assert out, errors
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+
+class OwnersLab:
+    """A lab host whose owners are followed."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.door = DoorLab(lab)
+        self.door.prepare()
+        self.uids = {
+            name: int(lab.run(f"id -u {name}").stdout) for name in ("alice", "bob", "carol", BAKER)
+        }
+        self.witness: dict[str, Any] = {}
+
+    # -- making --------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Folders that are somebody's."""
+        self.lab.run(
+            f"install -d -o alice -g alice {PROJECT}; install -d -o bob -g bob {APP}; "
+            f"printf %s {shlex.quote(COMPOSE)} > {APP}/compose.yml"
+        )
+
+    def make_all(self) -> None:
+        """Make a container in each way while a witness watches."""
+        watch = Watch(self.door)
+        with self.door.forwarded("carol") as near:
+            lines = {who: "; ".join(self._lines(who)) for who in ("root", "alice", "bob", BAKER)}
+            making = [self.door.popen(line, who) for who, line in lines.items()]
+            making.append(_by_sdk(near, "own-sdk"))
+            for process in making:
+                _out, errors = process.communicate(timeout=180)
+                assert process.returncode == 0, errors
+        time.sleep(2)
+        self.witness = watch.told()
+
+    def _lines(self, who: str) -> list[str]:
+        lines = ["set -e"]
+        if who == "root":
+            lines.append(f"export DOCKER_HOST=unix://{ENGINE}")
+        if who == "bob":
+            lines.append(f"cd {APP}; docker compose -p own-c --progress quiet up -d")
+            return lines
+        return lines + [way.line() for way in WAYS.values() if way.who == who]
+
+    def sweep(self) -> None:
+        """Remove what these tests have made."""
+        self.door.bare(_SWEEP, check=False)
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def read(self, path: str) -> dict[str, Any]:
+        """A published file."""
+        found: dict[str, Any] = json.loads(self.lab.run(f"cat {path}").stdout)
+        return found
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """A container as the engine shows it."""
+        found: list[dict[str, Any]] = json.loads(self.door.bare(f"docker inspect {name}"))
+        return found[0]
+
+    def ds01(self, *words: str, as_user: str = "root", check: bool = True) -> Done:
+        """The command ``ds01`` as one of the lab's users."""
+        return self.lab.run(f"ds01 {shlex.join(words)}", as_user=as_user, check=check)
+
+    def asked(self, *words: str, as_user: str = "root") -> Any:
+        """The command's JSON document."""
+        return json.loads(self.ds01(*words, "--json", as_user=as_user).stdout)
+
+    def events(self, *words: str) -> list[dict[str, Any]]:
+        """The event log in all its parts, filtered as ``ds01 events`` does."""
+        told = self.ds01("events", "--json", *words).stdout
+        return [json.loads(line) for line in told.splitlines()]
+
+    def now(self) -> str:
+        """The host's time, as ``ds01 events --since`` takes it."""
+        return self.lab.run("date -u +%Y-%m-%dT%H:%M:%S.%3NZ").stdout.strip()
+
+    def lease(self, lease: str) -> dict[str, Any]:
+        """A GPU lease as root sees it."""
+        rows = self.asked("gpu", "status")["leases"]
+        found: dict[str, Any] = next(row for row in rows if row["id"] == lease)
+        return found
+
+    def row(self, name: str) -> dict[str, Any]:
+        """A container in containers.json; empty where it is not."""
+        rows = self.read(VIEW)["containers"]
+        return next((row for row in rows if row["name"] == name), {})
+
+    # -- modules -------------------------------------------------------------------------------
+
+    def modules(
+        self, folder: Path, module: str, steps: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
+    ) -> dict[str, dict[str, Any]]:
+        """Run a module several times in one play.
+
+        :param steps: by name the module's parameters, and keywords of the task such as ``check_mode``.
+        :return: results by name.
+        """
+        tasks: list[dict[str, Any]] = []
+        for number, (parameters, keywords) in enumerate(steps.values()):
+            task = {f"ds01.infra.{module}": parameters, "register": f"step{number}"}
+            tasks.append({**task, **keywords})
+        answers = folder / "answers.json"
+        numbers = ", ".join(f"step{number}" for number in range(len(steps)))
+        last = {"content": f"{{{{ [{numbers}] | to_json }}}}", "dest": str(answers)}
+        tasks.append(
+            {"ansible.builtin.copy": last, "delegate_to": "localhost", "check_mode": False}
+        )
+        play = [{"hosts": "ds01-lab", "gather_facts": False, "tasks": tasks}]
+        (folder / "play.yml").write_text(json.dumps(play))
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        done = subprocess.run(
+            [program, "-i", str(INVENTORY), str(folder / "play.yml")],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=300,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(zip(steps, json.loads(answers.read_text()), strict=True))
+
+    # -- lives ---------------------------------------------------------------------------------
+
+    def live(self, lives: int) -> tuple[Verdict, str]:
+        """Let users and root live while units are killed; what the judge says, and a summary."""
+        since, began = self.now(), time.monotonic()
+        watch, killer = Watch(self.door), self._killer()
+        of_root = lives // ROOT_SHARE
+        crowd = [self._crowd(f"{ENGINE}", "root", "root", of_root)]
+        for number, user in enumerate(LIVERS):
+            rest = lives - of_root
+            share = rest // len(LIVERS) + (number < rest % len(LIVERS))
+            crowd.append(self._crowd(DOOR, user, "user", share))
+        led = [json.loads(line) for process in crowd for line in _end_of(process).splitlines()]
+        lived = time.monotonic() - began
+        kills = [Kill(UNITS[unit], *times) for unit, *times in json.loads(_end_of(killer))]
+        settled = self._settle()
+        case = Case(
+            watch.told(),
+            self.events("--since", since),
+            self.read(OWNERS),
+            self.read(VIEW),
+            self._gone(),
+            kills,
+            grace=GRACE_S,
+        )
+        verdict = judge(case)
+        verdict.faults += [f"{life['life']}: {life['fault']}" for life in led if life["fault"]]
+        tries = sum(len(life["tries"]) for life in led)
+        counts = Counter(kill.unit for kill in kills)
+        return verdict, (
+            f"{len(led)} lives in {lived:.0f} s, killed meanwhile: {dict(counts)}; steps taken again: "
+            f"{tries}; published as the engine has it {settled:.1f} s after the last"
+        )
+
+    def _crowd(self, path: str, user: str, kinds: str, count: int) -> subprocess.Popen[str]:
+        script = (TESTS / "lives_on_host.py").read_text(encoding="utf-8")
+        words = ["python3", "-c", script, path, user, kinds, str(count), "1"]
+        return self.door.popen(shlex.join(words), user)
+
+    def _killer(self) -> subprocess.Popen[str]:
+        script = (TESTS / "lab/killer_host.py").read_text(encoding="utf-8")
+        return self.door.popen(shlex.join(["python3", "-c", script, "1", *KILLS]), "root")
+
+    def _settle(self) -> float:
+        began = time.monotonic()
+
+        def settled() -> bool:
+            listed = self.door.bare(
+                "docker ps -a --no-trunc --format "
+                '\'{"id":"{{.ID}}","name":"{{.Names}}","state":"{{.State}}","labels":{}}\''
+            )
+            there = [json.loads(line) for line in listed.splitlines()]
+            case = Case({"containers": there}, [], self.read(OWNERS), self.read(VIEW))
+            return not truth(case)
+
+        self.until("what is published is what the engine has", settled, SETTLE_S)
+        took = time.monotonic() - began
+        time.sleep(2)  # for the last events
+        return took
+
+    def _gone(self) -> dict[str, tuple[str, str]]:
+        things = self.asked("owners", "list", "--all")["things"]
+        return {row["id"]: (row["owner"] or "", row["method"]) for row in things if row["gone"]}
+
+    # ------------------------------------------------------------------------------------------
+
+    def until(self, what: str, test: Callable[[], object], seconds: float = 10.0) -> None:
+        """Wait until something is so."""
+        end = time.monotonic() + seconds
+        while not test():
+            journal = self.lab.journal("ds01d") if time.monotonic() > end else ""
+            assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}\n{journal}"
+            time.sleep(0.5)
+
+    def forwarded(self, user: str) -> AbstractContextManager[str]:
+        """The door's socket here, as that user."""
+        return self.door.forwarded(user)
+
+
+def _end_of(process: subprocess.Popen[str]) -> str:
+    out, errors = process.communicate("", timeout=400)
+    assert process.returncode == 0, out + errors
+    return out
+
+
+def _by_sdk(near: str, name: str) -> subprocess.Popen[str]:
+    """A container made with the SDK for Python."""
+    program = (
+        "import docker, sys\n"
+        "client = docker.DockerClient(base_url='unix://' + sys.argv[1], timeout=120)\n"
+        f"client.containers.create({IMAGE!r}, 'sleep 3600', name=sys.argv[2], network_mode='none')\n"
+        "client.close()\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program, near, name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
