@@ -1,15 +1,20 @@
 # `make soak`: many processes against one lease book, killed at every step, which takes half an hour;
-# then lives of containers through the door, which takes as long.
+# then lives of containers through the door, which takes as long, and lives whose owners are followed.
 
 SOAK_REQUESTS ?= 100000
 SOAK_LIVES ?= 10000
+SOAK_OWNED ?= 5000
 
 .PHONY: soak
-soak: soak-leases soak-door ## both of these
+soak: soak-leases soak-door soak-owners ## all of these
 
 .PHONY: soak-door
 soak-door: setup ## 10,000 lives of containers through the door, the gateway restarted meanwhile; as root
 	PYTHONPATH=files/runtime:tests nice -n 5 python -m soak.door_lives --lives $(SOAK_LIVES)
+
+.PHONY: soak-owners
+soak-owners: setup ## 5,000 lives whose owners are followed; engine, gateway, daemon killed at random; as root
+	PYTHONPATH=files/runtime:tests nice -n 5 python -m soak.owner_lives --lives $(SOAK_OWNED)
 
 .PHONY: soak-leases
 soak-leases: setup ## ask the lease book 100,000 times, killing at every step
