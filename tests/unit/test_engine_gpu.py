@@ -18,7 +18,7 @@ import pytest
 from ds01.core.reconcile import SeenContainer
 from ds01.host import engine_gpu, procs
 from ds01.host.engine import EngineError
-from ds01.host.engine_events import Chunks, events
+from ds01.host.engine_events import DROPPED, Chunks, events
 from ds01.host.engine_gpu import GpuEngine, engine_since, seen_container, unix_time
 
 HELLO = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -424,17 +424,20 @@ def test_what_is_no_stream_of_events_is_one_clear_error(
     assert message in caught.value.what
 
 
-def test_an_event_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_is_too_long_is_dropped_and_the_next_one_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ds01.host.engine_events._LINE_MAX", 100)
+    label = b'{"Action": "start", "label": "' + b"x" * 500
 
     def play(connection: socket.socket, _unused: bytes) -> None:
-        connection.sendall(HELLO + chunked(b"x" * 200))
+        for part in (label, b"y" * 500, b'"}\n{"Action": ', b'"die"}\n'):
+            connection.sendall((HELLO if part is label else b"") + chunked(part))
+        connection.sendall(b"0\r\n\r\n")
 
-    with (
-        serving(tmp_path / "s", play),
-        pytest.raises(EngineError, match="an event is too long"),
-    ):
-        list(events(str(tmp_path / "s"), idle=5))
+    with serving(tmp_path / "s", play):
+        found = [one for one in events(str(tmp_path / "s"), idle=5) if one is not None]
+    assert [one["Action"] for one in found] == [DROPPED, "die"]
 
 
 def test_an_engine_that_is_down_or_hangs_has_no_events(tmp_path: Path) -> None:

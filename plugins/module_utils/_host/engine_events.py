@@ -18,8 +18,11 @@ from .engine import TIMEOUT_SECONDS, EngineError
 
 _READ = 65536
 _HEAD_MAX = 65536
-#: An event has the labels of its container in it, so it may be long; this long is a fault.
+#: An event has the labels of its container in it, whose length nobody limits; one this long is dropped,
+#: and :data:`DROPPED` comes in its place.
 _LINE_MAX = 4 * 1024 * 1024
+DROPPED = "dropped"
+"""Action of what stands for an event that was too long to be read: look at the engine as a whole."""
 
 
 class Chunks:
@@ -126,6 +129,7 @@ def _lines(
 ) -> Iterator[dict[str, Any] | None]:
     text = b""
     data = body
+    dropping = False
     while True:
         try:
             text += chunks.feed(data) if chunks else data
@@ -133,12 +137,18 @@ def _lines(
             raise EngineError(f"the stream is broken: {error}", where) from error
         *lines, text = text.split(b"\n")
         for line in lines:
-            if line.strip():
+            if dropping:
+                dropping = False
+            elif line.strip():
                 yield _event(line, where)
         if chunks is not None and chunks.ended:
             return
         if len(text) > _LINE_MAX:
-            raise EngineError("an event is too long", where)
+            # An error would end the stream, and asking again bring the same event again, for ever.
+            text = b""
+            if not dropping:
+                dropping = True
+                yield {"Type": "", "Action": DROPPED}
         try:
             data = sock.recv(_READ)
         except TimeoutError:
