@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from modules import plugin, run
+from old_store import make_store_of
 
 store = plugin("module_utils._core.store")
 
@@ -41,12 +42,19 @@ def test_the_store_is_made_once(paths: dict[str, str], tmp_path: Path) -> None:
     made = run("ds01_store", paths)
     assert made["changed"]
     assert made["diff"] == foretold["diff"]
-    assert (made["diff"]["before"], made["diff"]["after"]) == ("no store\n", "version 1\n")
-    assert store.version_of(paths["path"]) == made["version"] == 1
+    assert (made["diff"]["before"], made["diff"]["after"]) == (
+        "no store\n",
+        f"version {store.VERSION}\n",
+    )
+    assert store.version_of(paths["path"]) == made["version"] == store.VERSION
     for check in (True, False):
         again = run("ds01_store", paths, check=check)
         assert not again["changed"]
-        assert (again["previous"], again["version"], again["backup"]) == (1, 1, None)
+        assert (again["previous"], again["version"], again["backup"]) == (
+            store.VERSION,
+            store.VERSION,
+            None,
+        )
     assert [event["event_type"] for event in _events(paths)] == ["store.created"]
 
 
@@ -58,11 +66,12 @@ def test_only_root_reads_the_store(paths: dict[str, str]) -> None:
 @pytest.mark.parametrize("check", [True, False])
 def test_a_store_of_a_newer_version_is_left_alone(paths: dict[str, str], check: bool) -> None:
     run("ds01_store", paths)
-    _set_version(paths["path"], 2)
+    newer = store.VERSION + 1
+    _set_version(paths["path"], newer)
     refused = run("ds01_store", paths, check=check)
-    assert "is of version 2, this collection makes 1" in refused["msg"]
+    assert f"is of version {newer}, this collection makes {store.VERSION}" in refused["msg"]
     assert "Run site.yml with the collection that made it or a newer one" in refused["msg"]
-    assert store.version_of(paths["path"]) == 2
+    assert store.version_of(paths["path"]) == newer
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all, but long enough to be looked at"])
@@ -85,17 +94,16 @@ def test_a_damaged_page_is_found(paths: dict[str, str]) -> None:
     assert "damaged" in run("ds01_store", paths)["msg"]
 
 
-def test_a_migration_leaves_a_copy_and_an_event(
-    paths: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run("ds01_store", paths)
-    monkeypatch.setattr(store, "VERSION", 2)
-    monkeypatch.setattr(store, "migrate", lambda path: _set_version(path, 2))
+def test_a_migration_leaves_a_copy_and_an_event(paths: dict[str, str]) -> None:
+    Path(paths["path"]).parent.mkdir(parents=True)
+    make_store_of(1, paths["path"])
     foretold = run("ds01_store", paths, check=True)
     assert foretold["changed"] and foretold["backup"] is None
+    assert store.version_of(paths["path"]) == 1
     result = run("ds01_store", paths)
-    assert (result["previous"], result["version"]) == (1, 2)
+    assert (result["previous"], result["version"]) == (1, store.VERSION)
     assert result["diff"] == foretold["diff"]
+    assert store.version_of(paths["path"]) == store.VERSION
     assert store.version_of(result["backup"]) == 1
     assert Path(result["backup"]).stat().st_mode & 0o777 == 0o600
     assert _events(paths)[-1]["event_type"] == "store.migrated"
