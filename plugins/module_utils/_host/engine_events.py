@@ -139,6 +139,8 @@ def _lines(
         for line in lines:
             if dropping:
                 dropping = False
+            elif len(line) > _LINE_MAX:
+                yield {"Type": "", "Action": DROPPED}
             elif line.strip():
                 yield _event(line, where)
         if chunks is not None and chunks.ended:
