@@ -66,26 +66,27 @@ class Chunks:
 
 def events(
     path: str,
-    since: float | None = None,
+    since: float | str | None = None,
     idle: float = 1.0,
     timeout: float = TIMEOUT_SECONDS,
     **filters: list[str],
 ) -> Iterator[dict[str, Any] | None]:
-    """What happens to containers, until the engine ends the stream.
+    """What happens to containers or other things, until the engine ends the stream.
 
     The first thing yielded is None: the engine listens, so nothing that happens from now on is
     missed. None comes again after each idle time, so that whoever wants to stop can.
 
     :param path: the engine's socket.
-    :param since: seconds since the epoch: what happened since then comes first.
+    :param since: seconds since the epoch: what happened since then comes first, as far as the engine
+        remembers it; as a text with nine decimals, since a float has no nanoseconds.
     :param idle: seconds.
     :param timeout: seconds for connecting and for the answer's head.
-    :param filters: of the API, such as ``event=["start", "die"]``; the type is always container.
+    :param filters: of the API, such as ``event=["start", "die"]``; the type is container if not given.
     :raises EngineError: no answer, an error, or what is no stream of events.
     """
     query = {"filters": json.dumps({"type": ["container"], **filters})}
     if since is not None:
-        query["since"] = f"{since:.9f}"
+        query["since"] = since if isinstance(since, str) else f"{since:.9f}"
     target = f"/events?{urlencode(query)}"
     where = f"{path} GET {target}"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -8,7 +8,8 @@ Source: Docker Engine API 1.45, https://docs.docker.com/reference/api/engine/ver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -55,13 +56,19 @@ class ThingsEngine(Engine):
         self._kinds = tuple(kinds)
         self._patience = patience
 
-    def listed(self) -> list[dict[str, Any]]:
-        """All containers, stopped ones included, with what the list tells of them; one call.
+    def listed(self, ids: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """All containers, stopped ones included, or some, with what the list tells of them; one call.
 
-        :returns: ``id``, ``name``, ``state``.
+        The list waits for no container: the engine makes it from a copy (moby container/view.go),
+        while an inspection waits for a start that is under way.
+
+        :returns: fields of the domain's ``ContainerFacts``.
         :raises EngineError: the engine does not answer.
         """
-        return [listed_container(row) for row in self.get("/containers/json", all=1)]
+        query: dict[str, Any] = {"all": 1}
+        if ids:
+            query["filters"] = json.dumps({"id": list(ids)})
+        return [listed_container(row) for row in self.get("/containers/json", **query)]
 
     def look(self, container: str) -> dict[str, Any] | None:
         """One container; None if there is none.
@@ -117,7 +124,16 @@ def listed_container(row: Mapping[str, Any]) -> dict[str, Any]:
     names = [str(name).removeprefix("/") for name in row.get("Names") or [""]]
     # Links of old give a container more names, with the other's name before a slash.
     own = [name for name in names if "/" not in name] or names
-    return {"id": str(row["Id"]), "name": own[0], "state": str(row.get("State") or "")}
+    return {
+        "id": str(row["Id"]),
+        "name": own[0],
+        "state": str(row.get("State") or ""),
+        "created": float(row.get("Created") or 0),
+        "image": str(row.get("Image") or ""),
+        "labels": labels(row.get("Labels") or {}),
+        "mounts": binds(row),
+        "volumes": volume_names(row),
+    }
 
 
 def seen(found: Mapping[str, Any], kinds: Iterable[str] = VENDOR_KINDS) -> dict[str, Any]:
@@ -140,13 +156,7 @@ def seen(found: Mapping[str, Any], kinds: Iterable[str] = VENDOR_KINDS) -> dict[
         "image": str(config.get("Image") or ""),
         "labels": labels(config.get("Labels") or {}),
         "mounts": binds(found),
-        "volumes": tuple(
-            sorted(
-                str(mount.get("Name") or "")
-                for mount in found.get("Mounts") or ()
-                if mount.get("Type") == "volume"
-            )
-        ),
+        "volumes": volume_names(found),
         "cgroup_parent": str(host.get("CgroupParent") or ""),
         "tty": bool(config.get("Tty")),
         "stdin": bool(config.get("OpenStdin")),
@@ -181,6 +191,12 @@ def binds(found: Mapping[str, Any]) -> tuple[tuple[str, bool], ...]:
         if mount.get("Type") == "bind" and mount.get("Source"):
             rows[str(mount["Source"]), mount.get("RW") is False] = None
     return tuple(sorted(rows))[:MOUNTS_MAX]
+
+
+def volume_names(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the volumes in a container."""
+    mounts = [mount for mount in found.get("Mounts") or () if mount.get("Type") == "volume"]
+    return tuple(sorted(str(mount.get("Name") or "") for mount in mounts))
 
 
 def labels(found: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,163 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is about to be written of the engine's things: changes of one batch, before they are committed.
+
+First all that was heard or seen is taken down, then whose each thing is is concluded, and only then the
+events are made: so each names the owner who is known at the end of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .events import Event
+from .owner_decide import decide, decide_thing, keep, paths_of
+from .owner_events import RUNNING, owner_events, told
+from .owner_lookout import OwnerWorld
+from .owner_origin import origin
+from .owners import CONTAINER, VOLUME, ContainerFacts, Owner, Record
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Told:
+    key: Key
+    action: str
+    at: float
+    name: str
+    more: dict[str, Any]
+
+
+class Draft:
+    """Changes of one batch.
+
+    :param known: a thing as it is recorded, by kind and id.
+    :param source: the program's name in events.
+    """
+
+    def __init__(
+        self, world: OwnerWorld, known: Callable[[str, str], Record | None], source: str
+    ) -> None:
+        self._world = world
+        self._known = known
+        self._source = source
+        self._before: dict[Key, Record | None] = {}
+        self._now: dict[Key, Record] = {}
+        self._told: list[_Told] = []
+
+    def get(self, kind: str, thing_id: str) -> Record | None:
+        """A thing as this batch leaves it."""
+        key = (kind, thing_id)
+        if key not in self._before:
+            self._before[key] = self._known(kind, thing_id)
+        return self._now.get(key, self._before[key])
+
+    def put(self, record: Record) -> None:
+        """A thing is otherwise now."""
+        self.get(record.kind, record.id)
+        self._now[record.kind, record.id] = record
+
+    def tell(self, record: Record, action: str, at: float, name: str = "", **more: Any) -> None:
+        """Something happened to a thing.
+
+        :param name: what it was called then; its name at the end of the batch if not given.
+        """
+        self._told.append(_Told((record.kind, record.id), action, at, name, more))
+
+    def touched(self, kind: str) -> list[Record]:
+        """Things of a kind that this batch changes."""
+        return [record for record in self._now.values() if record.kind == kind]
+
+    def conclude(self) -> None:
+        """Whose the changed things are."""
+        for record in self.touched(CONTAINER):
+            if record.facts is not None and (record.gone is None or self._former(record) is None):
+                self.put(self._container(record, record.facts))
+        for record in list(self._now.values()):
+            if record.kind != CONTAINER and record.gone is None:
+                self.put(self._thing(record))
+
+    def _container(self, record: Record, facts: ContainerFacts) -> Record:
+        wanted = paths_of(facts)
+        paths = self._world.paths(wanted) if wanted else {}
+        accounts = self._world.accounts
+        accounts.unsure()
+        owner = decide(facts, record.made, record.set_by, accounts, paths)
+        if accounts.unsure():
+            owner = replace(owner, incomplete=True)
+        owner = keep(self._former(record), owner)
+        return replace(record, owner=owner, origin=origin(facts, record.made))
+
+    def _former(self, record: Record) -> Owner | None:
+        """What was concluded before; nothing where nobody has looked at it yet."""
+        before = self._before[record.kind, record.id]
+        return before.owner if before is not None and before.facts is not None else None
+
+    def _thing(self, record: Record) -> Record:
+        with_container = None
+        if record.kind == VOLUME and record.parent:
+            container = self.get(CONTAINER, record.parent)
+            with_container = container.owner if container is not None else None
+        accounts = self._world.accounts
+        owner = decide_thing(record.made, record.set_by, accounts, with_container)
+        return replace(record, owner=owner)
+
+    def changes(self) -> list[Record]:
+        """What is otherwise than it was recorded."""
+        return [record for key, record in self._now.items() if not same(self._before[key], record)]
+
+    def events(self) -> list[Event]:
+        """What happened, and what was concluded anew."""
+        events = []
+        for one in self._told:
+            record = self._now.get(one.key) or self._before[one.key]
+            if record is not None:
+                shown = replace(record, name=one.name) if one.name else record
+                events.append(told(shown, one.action, one.at, self._source, **one.more))
+        now = self._world.now()
+        for key, record in self._now.items():
+            before = self._before[key]
+            if before is not None and before.facts is None and record.kind == CONTAINER:
+                before = None if before.made is None else replace(record, owner=before.owner)
+            if record.gone is None:
+                events += owner_events(before, record, now, self._source)
+        return events
+
+
+def same(before: Record | None, now: Record) -> bool:
+    """Whether a thing is as it was, whenever that was looked at."""
+    return before is not None and replace(before, updated=now.updated) == now
+
+
+def with_facts(record: Record, facts: ContainerFacts) -> Record:
+    """A container of which more is known; what changes with its life stays as it was heard of."""
+    old = record.facts
+    if record.state:
+        facts = replace(facts, state=record.state, name=record.name)
+    if old is not None:
+        facts = replace(facts, cgroup=old.cgroup, uids=old.uids)
+    created = facts.created or record.created
+    return replace(record, facts=facts, name=facts.name, created=created)
+
+
+def with_name(record: Record, name: str) -> Record:
+    """A container of another name."""
+    facts = replace(record.facts, name=name) if record.facts is not None else None
+    return replace(record, name=name, facts=facts) if name else record
+
+
+def in_state(record: Record, state: str, world: OwnerWorld) -> Record:
+    """A container in a state of the engine; one that runs is looked at in the kernel's books."""
+    facts = record.facts
+    if facts is not None:
+        cgroup, uids = facts.cgroup, facts.uids
+        if state not in RUNNING:
+            cgroup, uids = "", ()
+        elif not cgroup or state != record.state:
+            cgroup, uids = world.inside(record.id, facts.cgroup_parent)
+        facts = replace(facts, state=state, cgroup=cgroup, uids=uids)
+    return replace(record, state=state, facts=facts)

@@ -1,0 +1,152 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Containers by the engine's events: what each says is taken down in a draft."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from .errors import Ds01Error
+from .owner_book import OwnerBook
+from .owner_draft import Draft, in_state, with_facts, with_name
+from .owner_events import CREATE, DESTROY, Heard, of_event
+from .owner_intents import EARLY_SECONDS, LATE_SECONDS, Intent, fits
+from .owner_lookout import OwnerWorld, Seen
+from .owners import CONTAINER, NETWORK, VOLUME, ContainerFacts, Record
+
+LOOK_SECONDS = 0.03
+"""So long an inspection is waited for before the engine's list is taken instead."""
+GATEWAY_SECONDS = 0.06
+"""Between the engine's event and the gateway's commit lies the engine's answer."""
+GATEWAY_PAUSE_SECONDS = 0.004
+ROUNDING_SECONDS = 1.0
+"""The engine's list, and its volumes, have whole seconds."""
+
+
+class Hearing:
+    """One batch of events.
+
+    :param is_gone: whether a container is known to be there no more, by its id.
+    :ivar unfinished: containers whose inspection did not come back in time.
+    """
+
+    def __init__(
+        self, book: OwnerBook, world: OwnerWorld, draft: Draft, is_gone: Callable[[str], bool]
+    ) -> None:
+        self._book = book
+        self._world = world
+        self._draft = draft
+        self._is_gone = is_gone
+        self._seen: dict[str, Seen] = {}
+        self.unfinished: set[str] = set()
+
+    def meet(self, events: Iterable[Heard]) -> None:
+        """Look at the containers of which too little is known."""
+        wanted: dict[str, Heard] = {}
+        for event in events:
+            if event.kind != CONTAINER or event.action == DESTROY or self._is_gone(event.id):
+                continue
+            record = self._draft.get(CONTAINER, event.id)
+            if record is None or (record.gone is None and not record.state):
+                wanted.setdefault(event.id, event)
+            elif event.action == "update" and record.gone is None:
+                self.unfinished.add(event.id)
+        if wanted:
+            self._look(list(wanted))
+            for event in wanted.values():
+                self._met(event)
+
+    def _look(self, ids: Sequence[str]) -> None:
+        """As much as can be had soon: a start that is under way makes an inspection wait."""
+        answers = self._world.look(ids, LOOK_SECONDS)
+        self._seen = {one: seen for one, seen in answers.items() if seen is not None}
+        silent = [one for one in ids if one not in answers]
+        if silent:
+            self.unfinished.update(silent)
+            try:
+                self._seen.update({seen.facts.id: seen for seen in self._world.listed(silent)})
+            except Ds01Error:
+                return  # its events tell enough until it answers
+
+    def _met(self, event: Heard) -> None:
+        """A container that nobody has looked at before."""
+        seen = self._seen.get(event.id)
+        # It is gone again, or the engine is silent: the event itself tells something of it.
+        facts = of_attributes(event) if seen is None else seen.facts
+        before = self._draft.get(CONTAINER, event.id) or Record(CONTAINER, event.id)
+        record = with_facts(replace(before, created=facts.created), facts)
+        if event.action == CREATE:
+            self._draft.put(record)
+            return
+        # Its creation was missed.
+        record = in_state(record, facts.state or "created", self._world)
+        self._draft.put(record)
+        self._draft.tell(record, CREATE, facts.created, seen_by="sync")
+
+    def step(self, event: Heard) -> None:
+        """What happened to a container."""
+        record = self._draft.get(CONTAINER, event.id)
+        if self._is_gone(event.id) or (record is not None and record.gone is not None):
+            return
+        name = event.attributes.get("name", "")
+        if event.action == DESTROY:
+            if record is None or record.facts is None:
+                blank = record or Record(CONTAINER, event.id)
+                record = with_facts(blank, of_attributes(event))
+            record = replace(in_state(record, "removed", self._world), gone=event.at)
+        elif record is None or (event.action == CREATE and record.state):
+            return  # it was seen, and told of, before
+        elif event.action == "rename":
+            record = with_name(record, name)
+        elif event.action == CREATE:
+            record = with_name(in_state(record, event.state, self._world), name)
+        elif event.state:
+            record = in_state(record, event.state, self._world)
+        self._draft.put(record)
+        self._draft.tell(record, event.action, event.at, name, **of_event(event))
+
+    # --- the gateway --------------------------------------------------------------------------------
+
+    def wait_for_gateway(self, events: Iterable[Heard]) -> None:
+        """Its record of what was just made comes with the engine's answer, a moment after the event."""
+        made = {(one.kind, one.id) for one in events if one.action == CREATE}
+        waiting = self._unclaimed(made)
+        if not waiting:
+            return
+        intents = [one for one in self._book.intents() if one.ended is None]
+        intents = [one for one in intents if one.orphaned is None]
+        waited = 0.0
+        while waited < GATEWAY_SECONDS:
+            if not any(self._may_be(one, record) for record in waiting for one in intents):
+                return
+            self._world.pause(GATEWAY_PAUSE_SECONDS)
+            waited += GATEWAY_PAUSE_SECONDS
+            for record in waiting:
+                found = self._book.get(record.kind, record.id)
+                if found is not None and found.made is not None:
+                    self._draft.put(replace(record, made=found.made, set_by=found.set_by))
+            waiting = self._unclaimed(made)
+
+    def _unclaimed(self, made: set[tuple[str, str]]) -> list[Record]:
+        found = [one for kind in (CONTAINER, VOLUME, NETWORK) for one in self._draft.touched(kind)]
+        found = [one for one in found if one.made is None and one.gone is None]
+        return [one for one in found if (one.kind, one.id) in made]
+
+    def _may_be(self, intent: Intent, record: Record) -> bool:
+        if intent.kind != record.kind:
+            return False
+        seen = self._seen.get(record.id) if record.kind == CONTAINER else None
+        if seen is not None and seen.whole:
+            return fits(intent, record.created, seen.inspection)
+        first = intent.at - EARLY_SECONDS - ROUNDING_SECONDS
+        if not first <= record.created <= intent.at + LATE_SECONDS:
+            return False
+        return not intent.name or intent.name.lstrip("/") == record.name
+
+
+def of_attributes(event: Heard) -> ContainerFacts:
+    """What an event of a container tells of it."""
+    name, image = event.attributes.get("name", ""), event.attributes.get("image", "")
+    return ContainerFacts(event.id, name, event.at, image=image, labels=event.labels)
