@@ -103,13 +103,18 @@ class OwnerBook:
         with self._change() as connection:
             connection.execute("UPDATE intents SET ended = ? WHERE token = ?", (at, token))
 
-    def orphan(self, gateway_alive: str | Iterable[str]) -> list[Intent]:
+    def orphan(
+        self, gateway_alive: str | Iterable[str], open_streams: Iterable[str] = ()
+    ) -> list[Intent]:
         """The intents of gateways that are gone, marked as such; none of theirs is bound any more.
 
         :param gateway_alive: :attr:`.owner_intents.Intent.gateway` of the one that is there, or of all.
+        :param open_streams: tokens of intents that outlive their gateway: the pump has their streams.
         """
+        spared = set(open_streams)
         alive = {gateway_alive} if isinstance(gateway_alive, str) else set(gateway_alive)
-        found = [one for one in self.intents() if one.gateway not in alive]
+        gone = [one for one in self.intents() if one.gateway not in alive]
+        found = [one for one in gone if one.token not in spared]
         if any(one.orphaned is None for one in found):
             with self._change() as connection:
                 now = self.clock().wall
