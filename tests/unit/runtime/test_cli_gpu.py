@@ -206,7 +206,7 @@ def test_why_explains_leases_slots_and_containers(ds01: Terminal, helper: Helper
     assert "reserved for you" in ds01("alice", "why")[1]
     assert "leased to alice" in ds01("bob", "why", "0")[1]
     assert "it is free" in ds01("bob", "why", "1")[1]
-    assert "no lease, container with a lease" in ds01("bob", "why", lease)[1]
+    assert "no lease, container, or GPU" in ds01("bob", "why", lease)[1]
     book = helper.book()
     book.bind(lease, "c" * 64, "train")
     assert "in force" in ds01("alice", "why", "train")[1]

@@ -18,6 +18,7 @@ from typing import Any
 
 from ds01.cli.gpu_parser import add_gpu
 from ds01.cli.output import EXIT_MEANINGS, Exit, Output, printable
+from ds01.cli.owners_parser import add_owners
 from ds01.core.errors import Ds01Error, InputError
 
 EVENTS_LOG = "/var/log/ds01/events.jsonl"
@@ -110,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     nouns = parser.add_subparsers(metavar="COMMAND")
     _add_limits(nouns, common)
     add_gpu(nouns, common, _verb)
+    add_owners(nouns, common, _verb)
     _add_doctor(nouns, common)
     _add_events(nouns, common)
     # What ds01d.service calls. No command for people: without a help text it is not listed.

@@ -55,11 +55,9 @@ def exits() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def patience() -> Iterator[None]:
+def patience(words: str = "waiting for ds01d ...") -> Iterator[None]:
     """Says what is waited for when it takes longer than a moment."""
-    timer = threading.Timer(
-        PATIENCE_SECONDS, lambda: print("ds01: waiting for ds01d ...", file=sys.stderr)
-    )
+    timer = threading.Timer(PATIENCE_SECONDS, lambda: print(f"ds01: {words}", file=sys.stderr))
     timer.daemon = True
     if sys.stderr.isatty():
         timer.start()
@@ -69,10 +67,13 @@ def patience() -> Iterator[None]:
         timer.cancel()
 
 
-def ask(verb: str, **fields: Any) -> dict[str, Any]:
-    """The daemon's answer; root gets it from the store when the daemon is down, and is told so."""
+def ask(verb: str, waiting: str = "waiting for ds01d ...", **fields: Any) -> dict[str, Any]:
+    """The daemon's answer; root gets it from the store when the daemon is down, and is told so.
+
+    :param waiting: what to say when it takes longer than a moment.
+    """
     given = {name: value for name, value in fields.items() if value is not None}
-    with exits(), patience():
+    with exits(), patience(waiting):
         try:
             return client.ask(verb, path=protocol.SOCKET_PATH, **given)
         except DaemonDown as down:

@@ -70,7 +70,8 @@ def add_gpu(nouns: Any, common: argparse.ArgumentParser, verb: Verb) -> None:
         nouns,
         "why",
         "say why a request waits or was refused, why a GPU is not to be had, why a container with a "
-        "lease does not start; without a subject, all that is yours",
+        "lease does not start, and whose a container is and why; without a subject, all of yours that "
+        "waits or has a lease",
         "ds01.cli.why:run",
         common,
     )

@@ -12,8 +12,9 @@ from typing import Any
 
 from ds01.core.book import Book, EngineView, Outcome, Snapshot
 from ds01.core.leases import ANY, Allowance, Ask, Lease, Refused, Waiter
-from ds01.daemon import protocol
+from ds01.daemon import owner_desk, protocol
 from ds01.daemon.allowances import Directory, LimitsFile
+from ds01.daemon.owner_desk import OwnerDesk, Word
 from ds01.daemon.protocol import Request, RequestError, ended_line, error_line
 from ds01.daemon.reasons import reasons
 from ds01.daemon.server import Board, Caller
@@ -38,10 +39,12 @@ class Prepared:
 
     :param account: whom it is for: the caller, or whom an administrator names.
     :param by: the caller's name.
+    :param word: of the verbs about owners: what an administrator says.
     """
 
     account: HostAccount | None = None
     by: str = ""
+    word: Word | None = None
 
 
 class Pace:
@@ -75,6 +78,7 @@ class GpuDesk:
 
     :param reconcile: compares the book with the world now; returns what was done.
     :param door: what the gateway refused.
+    :param owners: the verbs about owners; without it they are refused.
     """
 
     def __init__(
@@ -85,8 +89,10 @@ class GpuDesk:
         directory: Directory,
         reconcile: Callable[[], dict[str, Any]],
         door: DoorRefusals | None = None,
+        owners: OwnerDesk | None = None,
     ) -> None:
         self.book = book
+        self.owners = owners
         self._engine = engine
         self._limits = limits
         self._directory = directory
@@ -100,13 +106,15 @@ class GpuDesk:
 
     def is_slow(self, verb: str) -> bool:
         """Whether a verb waits for the engine."""
-        return verb in SLOW_VERBS
+        return verb in SLOW_VERBS or verb in owner_desk.SLOW_VERBS
 
     async def prepare(self, request: Request, caller: Caller) -> Prepared:
         """Who it is about.
 
         :raises RequestError: the caller may not, or too often, or somebody is not known.
         """
+        if request.verb in owner_desk.VERBS:
+            return Prepared(word=await self._owners().prepare(request, caller))
         if request.verb in ADMIN_VERBS and not caller.admin:
             what = f"{request.verb} is for administrators"
             raise RequestError(protocol.NOT_ALLOWED, what, "ds01d", "Ask one of them", "admin")
@@ -137,6 +145,8 @@ class GpuDesk:
         :raises Ds01Error: it is refused, or the store cannot be used.
         """
         verb = request.verb
+        if verb in owner_desk.VERBS:
+            return self._owners().answer(request, caller, prepared.word)
         if verb == "ping":
             return {"pong": True}
         if verb == "status":
@@ -146,7 +156,8 @@ class GpuDesk:
         if verb == "why":
             subject = request.get("subject", "")
             at_door = self._door.of(caller.uid)
-            return {"reasons": reasons(self.view(caller), subject, self._refusals, at_door)}
+            boxes = self.owners.containers(subject, caller) if self.owners and subject else []
+            return {"reasons": reasons(self.view(caller), subject, self._refusals, at_door, boxes)}
         if verb == "cancel":
             ticket = request.fields["ticket"]
             done = self.cancel(ticket, caller, "cancelled by its user")
@@ -223,6 +234,11 @@ class GpuDesk:
         # Each row goes to the holder of its ticket alone.
         rows = {r.waiter.ticket: {**view.waiting(r), "mine": True} for r in snapshot.queue}
         return Board(rows, self.book.due())
+
+    def _owners(self) -> OwnerDesk:
+        if self.owners is None:
+            raise RequestError(protocol.HOST, "owners are not kept here", "ds01d")
+        return self.owners
 
     @staticmethod
     def _owns(outcome: Outcome, caller: Caller) -> bool:

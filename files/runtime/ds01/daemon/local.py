@@ -11,10 +11,12 @@ from typing import Any
 
 from ds01.core.book import Book
 from ds01.core.errors import Ds01Error
+from ds01.core.owner_book import OwnerBook
 from ds01.core.store import STATE_PATH, open_store
 from ds01.daemon.allowances import Directory, LimitsFile
 from ds01.daemon.desk import GpuDesk
 from ds01.daemon.main import make_book
+from ds01.daemon.owner_desk import OwnerDesk
 from ds01.daemon.protocol import Request
 from ds01.daemon.server import Caller
 
@@ -34,7 +36,9 @@ def answer(verb: str, fields: dict[str, Any]) -> dict[str, Any]:
     """
     from ds01.daemon.world import HostWorld
 
-    desk = GpuDesk(open_book(), HostWorld(), LimitsFile(), Directory(), _no_round)
+    book, directory = open_book(), Directory()
+    owners = OwnerDesk(OwnerBook(book.store, book.events_path, book.source), _no_round, directory)
+    desk = GpuDesk(book, HostWorld(), LimitsFile(), directory, _no_round, owners=owners)
     caller = Caller(os.geteuid(), admin=os.geteuid() == 0)
     request = Request(verb, fields)
     prepared = asyncio.run(desk.prepare(request, caller))

@@ -42,6 +42,7 @@ class Parts:
     """What a daemon is made of.
 
     :param who: who a peer is.
+    :param sync_owners: compares the book of owners with the engine now; returns what was done.
     """
 
     listener: socket.socket
@@ -53,3 +54,4 @@ class Parts:
     watchdog: float | None = None
     who: Callable[[socket.socket], Peer] = peer_of
     group_id: Callable[[str], int | None] = lambda _name: None
+    sync_owners: Callable[[], dict[str, Any]] = dict

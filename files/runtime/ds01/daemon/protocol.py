@@ -17,6 +17,7 @@ from typing import Any
 
 from ds01.core.errors import Ds01Error
 from ds01.core.leases import Refused
+from ds01.core.owners import KINDS
 from ds01.core.store import StoreError
 
 SOCKET_PATH = "/run/ds01/ds01d.sock"
@@ -120,6 +121,14 @@ def _devices(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= _DEVICES_MAX and all(map(name, value))
 
 
+def _kind(value: Any) -> bool:
+    return value in KINDS
+
+
+def _kind_or_all(value: Any) -> bool:
+    return value == "all" or _kind(value)
+
+
 _name, _note = _text(_NAME_MAX), _text(_NOTE_MAX)
 VERBS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     "ping": {},
@@ -142,12 +151,20 @@ VERBS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     "undrain": {"slot": _name},
     "why": {"subject": _name},
     "reconcile": {},
+    "owners": {"user": _name, "kind": _kind_or_all, "unknown": _truth, "gone": _truth},
+    "owner": {"ref": _name, "kind": _kind},
+    "owner_set": {"ref": _name, "kind": _kind, "user": _name, "reason": _note},
+    "owner_unset": {"ref": _name, "kind": _kind},
+    "owners_sync": {},
 }
 REQUIRED: Mapping[str, frozenset[str]] = {
     "poll": frozenset({"ticket"}),
     "cancel": frozenset({"ticket"}),
     "drain": frozenset({"slot"}),
     "undrain": frozenset({"slot"}),
+    "owner": frozenset({"ref"}),
+    "owner_set": frozenset({"ref", "user"}),
+    "owner_unset": frozenset({"ref"}),
 }
 
 

@@ -1,15 +1,18 @@
 # Copyright: (c) 2026, ds01.infra maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``why`` for GPUs: reasons in words, from what one caller may see. Pure."""
+"""``why``: reasons in words, from what one caller may see. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ds01.core.gpus import DRIVER_ABSENT, OK, READY, Slot
 from ds01.core.leases import BOUND, FREE, HELD, RESERVED, Lease
+from ds01.core.owner_words import summary
+from ds01.core.owners import ADMIN, CERTAIN, Record
+from ds01.daemon.owner_views import shown_id
 from ds01.daemon.views import View
 from ds01.words import duration, eta_words
 
@@ -21,16 +24,22 @@ def reasons(
     subject: str,
     refusals: Mapping[int, Mapping[str, str]],
     at_door: Mapping[str, str] | None = None,
+    boxes: Iterable[Record] = (),
 ) -> list[Reason]:
     """Why something is as it is.
 
     :param subject: a lease, slot or container; empty: all that is the caller's.
     :param refusals: each user's last refusal since the daemon started: the parts of an error.
     :param at_door: the caller's last refusal by the gateway: the parts of an error, and when.
+    :param boxes: the containers that are meant, of those that the caller may see.
     """
     driver = list(_driver(view))
     if subject:
-        return driver + _about(view, subject)
+        owned = [reason for box in boxes for reason in _box(view, box)]
+        if owned and not view.find_leases(subject) and not view.find_slot(subject):
+            # A container that nobody wants GPUs for has nothing to do with their driver.
+            return owned
+        return driver + _about(view, subject, owned)
     return driver + _own(view, refusals) + list(_at_door(at_door))
 
 
@@ -55,15 +64,45 @@ def _own(view: View, refusals: Mapping[int, Mapping[str, str]]) -> list[Reason]:
     return found
 
 
-def _about(view: View, subject: str) -> list[Reason]:
+def _about(view: View, subject: str, owned: list[Reason]) -> list[Reason]:
     slot = view.find_slot(subject)
     if slot is not None:
-        return list(_slot(view, slot))
+        return list(_slot(view, slot)) + owned
     found = [reason for lease in view.find_leases(subject) for reason in _lease(view, lease)]
     for row in view.queue()["queue"]:
         if row["ticket"] == subject:
             found += _waits(row)
-    return found or [_unknown(subject)]
+    return found + [reason for reason in owned if reason not in found] or [_unknown(subject)]
+
+
+def _box(view: View, box: Record) -> Iterator[Reason]:
+    """A container: its lease, whose it is and why, and what follows from that."""
+    name = box.name or shown_id(box)
+    leases = [lease for lease in view.find_leases(box.id) if lease.container == box.id]
+    for lease in leases:
+        yield from _lease(view, lease)
+    if box.gone is not None:
+        ago = duration(view.snapshot.wall - box.gone)
+        yield _reason(name, f"it is gone: it was removed {ago} ago")
+    elif not leases:
+        yield _reason(
+            name,
+            "it has no GPU lease: no GPU of this host is its own, and no GPU keeps it from starting",
+        )
+    yield _reason(name, f"whose it is: {summary(box.owner)}", _owner_remedy(view, box))
+    for words in box.owner.contradictions:
+        yield _reason(name, f"something speaks for somebody else: {words}")
+
+
+def _owner_remedy(view: View, box: Record) -> str:
+    if not view.admin or box.gone is not None:
+        return "" if box.owner.confidence == CERTAIN else "Not so? The administrators can set it"
+    command = f"ds01 owners set {shown_id(box)} USER"
+    if not box.owner.known:
+        return f"Only administrators see it, and nobody answers for it. Say whose it is: {command}"
+    if box.owner.method == ADMIN:
+        return f"Take that back: ds01 owners unset {shown_id(box)}"
+    return "" if box.owner.confidence == CERTAIN else f"Not so? {command}"
 
 
 def _reason(subject: str, why: str, remedy: str = "") -> Reason:
@@ -73,9 +112,9 @@ def _reason(subject: str, why: str, remedy: str = "") -> Reason:
 def _unknown(subject: str) -> Reason:
     return _reason(
         subject,
-        "no lease, container with a lease, or GPU of this name is known that you may see; a container "
+        "no lease, container, or GPU of this name is known that you may see; a container "
         "whose lease is not known here cannot start with it",
-        "See what is yours: ds01 gpu status; ask for a new lease: ds01 gpu request",
+        "See what is yours: ds01 gpu status, ds01 owners list; ask for a new lease: ds01 gpu request",
     )
 
 

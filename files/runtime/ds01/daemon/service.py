@@ -22,10 +22,12 @@ from ds01.core.callers import is_admin
 from ds01.core.errors import Ds01Error
 from ds01.core.gpu_settings import GpuSettings, read_settings
 from ds01.core.leases import HELD
+from ds01.core.owner_book import OwnerBook
 from ds01.core.store import StoreCorrupt
 from ds01.daemon.allowances import LimitsFile
 from ds01.daemon.desk import GpuDesk
 from ds01.daemon.ear import Ear
+from ds01.daemon.owner_desk import OwnerDesk
 from ds01.daemon.parts import Parts
 from ds01.daemon.rounds import ContainerEvent, Rounds
 from ds01.daemon.server import Board, Server, end_all, log_fault
@@ -60,8 +62,15 @@ class Daemon:
         self._limits = LimitsFile(parts.places.limits)
         self.rounds = Rounds(self.book, parts.world, self._renew)
         door = DoorRefusals(parts.places.refusals)
+        owners = OwnerBook(self.book.store, self.book.events_path, self.book.source)
         self.desk = GpuDesk(
-            self.book, parts.world, self._limits, parts.directory, self.rounds.go, door
+            self.book,
+            parts.world,
+            self._limits,
+            parts.directory,
+            self.rounds.go,
+            door,
+            OwnerDesk(owners, parts.sync_owners, parts.directory),
         )
         self.server = Server(
             parts.listener, self.desk, self._worker, self._slow, self._is_admin, parts.who
