@@ -17,8 +17,8 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
 # What CI runs, in this order. `make test STAGES="ruff unit"` runs a selection. What waits for the
 # lab's guest goes on beside the stages after it; tests/ci/run_stages.py says which these are.
-ALL_STAGES := setup lab-site ruff mypy shellcheck ansible-lint unit docs changelog collection sanity \
-	lab-tests newest-core native lab-down
+ALL_STAGES := setup lab-site ruff mypy shellcheck ansible-lint unit docs changelog collection newest-core \
+	sanity lab-tests newest-site native lab-down
 STAGES ?= $(ALL_STAGES)
 
 .PHONY: help
@@ -91,11 +91,14 @@ stage-collection:
 stage-sanity:
 	tests/ci/sanity.sh
 
-# These share one lab of their own, so that a lab somebody works in is left alone.
-stage-lab-site stage-lab-tests stage-newest-core stage-lab-down: export DS01_LAB_DIR := $(CACHE)/lab-test
-
 stage-newest-core:
 	tests/ci/newest_core.sh
+
+# These share one lab of their own, so that a lab somebody works in is left alone.
+stage-lab-site stage-lab-tests stage-newest-site stage-lab-down: export DS01_LAB_DIR := $(CACHE)/lab-test
+
+stage-newest-site:
+	tests/ci/newest_core.sh --site
 
 # The lab host: `make lab`, `make lab-ssh`, `make lab-down`, and the stages lab-site, lab-tests, lab-down.
 -include tests/lab/lab.mk

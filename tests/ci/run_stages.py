@@ -28,7 +28,7 @@ HEARTBEAT_S = 60.0
 GRACE_S = 20.0
 POLL_S = 0.1
 # They share the lab, so there is one of them at a time.
-BESIDE = frozenset({"lab-site", "newest-core"})
+BESIDE = frozenset({"lab-site", "newest-site"})
 ALONE = frozenset({"setup", "lab-tests", "lab-down"})
 # What cannot say anything when another stage failed; of `setup` that is true of every stage.
 NEEDS = {"lab-tests": "lab-site"}

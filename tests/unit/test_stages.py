@@ -23,7 +23,7 @@ stage-slow:
 >@echo started; sleep 60 & echo $$! > child; wait
 stage-lab-site:
 >@echo booted; until test -e free; do sleep 0.05; done; ! grep broken free
-stage-newest-core:
+stage-newest-site:
 >@test ! -e under-way && touch under-way && sleep 0.3 && rm under-way
 stage-lab-tests:
 >@test ! -e under-way && echo alone
@@ -116,14 +116,14 @@ def test_what_waits_for_the_guest_goes_on_beside_what_follows(
 
 def test_stages_that_share_the_lab_never_run_side_by_side(here: Path) -> None:
     (here / "free").touch()
-    assert run_stages.main(["newest-core", "lab-site", "newest-core", "lab-tests"]) == 0
+    assert run_stages.main(["newest-site", "lab-site", "newest-site", "lab-tests"]) == 0
     assert (here / ".cache/logs/lab-tests.log").read_text() == "alone\n"
 
 
 def test_a_failure_beside_other_stages_fails_the_run_and_shows_its_own_log(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_stages.main(["lab-site", "breaks", "good", "lab-tests", "newest-core"]) == 1
+    assert run_stages.main(["lab-site", "breaks", "good", "lab-tests", "newest-site"]) == 1
     out = capfd.readouterr().out
     assert out.endswith("3 passed, 2 failed\n")
     assert "    | broken\n" in out
