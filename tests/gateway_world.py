@@ -18,10 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ds01.core.owner_book import OwnerBook
+from ds01.core.store import Store, migrate
 from engine_answers import ANSWERS
 from gateway_client import Answer, Client, NoAnswerError, Visitor, connect, request, wait_for_file
 from recording_engine import RecordingEngine, Seen
 
+TESTS = Path(__file__).resolve().parent
 RUNTIME = Path(__file__).resolve().parents[1] / "files" / "runtime"
 READY = 20.0
 """Seconds in which the door has to open."""
@@ -39,7 +42,11 @@ class Program:
         with log.open("wb") as sink:
             self.process = subprocess.Popen(
                 [sys.executable, *(["-X", "dev"] if strict else []), "-m", name, *words],
-                env={**os.environ, "PYTHONPATH": str(RUNTIME), "PYTHONDONTWRITEBYTECODE": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": f"{RUNTIME}:{TESTS}",
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -97,6 +104,9 @@ class GatewayWorld:
     :param settings: keys of ``gateway.json``.
     :param engine: socket of another engine than the recording one.
     :param strict: see :class:`Program`.
+    :param records: with a store, in which the gateway writes down who makes what.
+    :param fault: the step at which the gateway dies: ``reserved``, ``answered`` or ``bound``.
+    :param limits: text of ``limits.json``; without it everybody but root is under the strictest rules.
     """
 
     def __init__(
@@ -104,6 +114,9 @@ class GatewayWorld:
         settings: Mapping[str, Any] | None = None,
         engine: Path | None = None,
         strict: bool = True,
+        records: bool = False,
+        fault: str = "",
+        limits: str = "",
     ) -> None:
         self.top = Path(tempfile.mkdtemp(prefix="ds01-door-"))
         self.top.chmod(0o711)
@@ -112,6 +125,12 @@ class GatewayWorld:
         self._behind = engine or self.engine.path
         self._settings = dict(settings or {})
         self._strict = strict
+        self.fault = fault
+        self.store = self.top / "state.db" if records else None
+        if self.store:
+            migrate(str(self.store))
+        if limits:
+            (self.top / "limits.json").write_text(limits, encoding="utf-8")
         self.pump = self._start_pump()
         self.gateway = self._start_gateway()
         self.wait_ready()
@@ -141,12 +160,21 @@ class GatewayWorld:
             "access": "access.jsonl",
             "counters": "counters.json",
         }
+        if self.store:
+            files["store"] = self.store.name
         words = [
             word for name, file in files.items() for word in (f"--{name}", str(self.top / file))
         ]
-        return Program(
-            "ds01.gateway", [*words, "--any-cgroup"], self.top / "gateway.log", self._strict
-        )
+        name = "ds01.gateway"
+        if self.fault:
+            name, words = "gateway_fault", [self.fault, *words]
+        return Program(name, [*words, "--any-cgroup"], self.top / "gateway.log", self._strict)
+
+    @property
+    def book(self) -> OwnerBook:
+        """What the gateway wrote down."""
+        assert self.store is not None
+        return OwnerBook(Store(str(self.store)), str(self.top / "events.jsonl"), "test")
 
     def wait_ready(self) -> None:
         """Wait until the door answers."""
@@ -155,7 +183,7 @@ class GatewayWorld:
             try:
                 with self.connect(5) as client:
                     client.send(request("/_ping"))
-                    if client.answer().status == 200:
+                    if client.answer().status == 200 and self._has_store():
                         return
             except (OSError, NoAnswerError):
                 pass
@@ -164,6 +192,10 @@ class GatewayWorld:
                 self._kill()
                 raise AssertionError(f"the door does not open:\n{said[-4000:]}")
             time.sleep(0.02)
+
+    def _has_store(self) -> bool:
+        open_files = self.gateway.descriptors() if self.store else []
+        return self.store is None or any(name.endswith("-wal") for name in open_files)
 
     def restart(self) -> None:
         """Another gateway in the place of one that has ended."""

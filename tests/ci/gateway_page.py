@@ -62,6 +62,11 @@ _RULES = (
         "`DOCKER_BUILDKIT=0 docker build`, or ask an admin",
     ),
     (
+        gateway_decision.OWNER_RECORD,
+        "something is made, and by whom cannot be written down (status 503)",
+        "try again in a moment; admins: `ds01 doctor`",
+    ),
+    (
         gateway_decision.UPGRADE_REFUSED,
         f"a switch to a protocol that the endpoint does not speak; {_EVERYBODY}",
         "leave the header `Upgrade` out",

@@ -26,6 +26,7 @@ from ds01.core.gateway_decision import (
     capped_api,
     error_body,
     judge,
+    unrecorded,
     version_to_send,
 )
 from ds01.core.routes import API_MAX, API_MIN, OPAQUE, ROUTES
@@ -49,6 +50,7 @@ class Somebody:
 ALICE = Somebody()
 BOB = Somebody("bob", mode="observe")
 DANA = Somebody("dana", "admin", admin=True)
+CREATE = Target(None, "/containers/create", "")
 EVERYBODY = (ALICE, BOB, DANA, replace(DANA, mode="observe"))
 
 
@@ -240,8 +242,21 @@ def test_every_rule_has_been_seen() -> None:
         decide(ALICE, "GET /nowhere").rule,
         decide(ALICE, "PUT /info").rule,
         decide(ALICE, "POST /grpc").rule,
+        unrecorded(ALICE, "POST", CREATE, "the disk is full").rule,
     }
     assert seen == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("who", "decision", "status"),
+    [(ALICE, DENY, 503), (BOB, WOULD_DENY, 200), (DANA, ALLOW, 200)],
+)
+def test_what_cannot_be_recorded_is_refused_as_a_fault_of_ours(
+    who: Somebody, decision: str, status: int
+) -> None:
+    verdict = unrecorded(who, "POST", CREATE, "the disk is full")
+    assert (verdict.decision, verdict.status) == (decision, status)
+    assert "the disk is full" in verdict.message
 
 
 def test_a_long_path_is_cut_in_the_message() -> None:

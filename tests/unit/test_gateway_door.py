@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from ds01.core.gateway_settings import GatewaySettings
 from ds01.gateway.door import Door
+from ds01.gateway.recorder import Recorder
 from ds01.host.peer import Peer, PeerError
 
 CAP = 4
@@ -41,7 +42,8 @@ def test_root_that_is_gone_has_no_share_without_an_end(tmp_path: Path) -> None:
             listener.bind(path)
             listener.listen(CAP * 4)
             settings = GatewaySettings(connections_per_user=CAP)
-            door = Door(loop, listener, settings, nothing, nothing, nothing, gone)
+            recorder = Recorder("")
+            door = Door(loop, listener, settings, nothing, nothing, nothing, recorder, gone)
             door.open()
             for _turn in range(CAP * 2):
                 caller = open_ones.enter_context(socket.socket(socket.AF_UNIX))
@@ -49,7 +51,7 @@ def test_root_that_is_gone_has_no_share_without_an_end(tmp_path: Path) -> None:
             await asyncio.sleep(0.1)
             found = door.gauges
             door.close()
-            door.abandon()
+            await door.abandon()
         return found
 
     found = asyncio.run(knock())

@@ -12,6 +12,8 @@ rule                  what it is about                                 observe  
 ``endpoint.unknown``  an endpoint that is not on the list              recorded   denied     passes
 ``endpoint.method``   one that is, with another method                 recorded   denied     passes
 ``build.opaque``      BuildKit's connections, which nobody can read    recorded   denied     passes
+``owner.record``      something is made, and by whom cannot be         recorded   denied     passes
+                      written down at the moment
 ====================  ===============================================  =========  =========  ======
 
 What passes for an admin only because he is one is ``allow`` with the rule's name, so it can be seen.
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .routes import API_MAX, API_MIN, HIJACK, OPAQUE, Route, left_out, methods_of
@@ -40,6 +42,7 @@ API_TOO_OLD = "api.too_old"
 ENDPOINT_UNKNOWN = "endpoint.unknown"
 ENDPOINT_METHOD = "endpoint.method"
 BUILD_OPAQUE = "build.opaque"
+OWNER_RECORD = "owner.record"
 RULES = (
     UPGRADE_REFUSED,
     API_TOO_NEW,
@@ -47,6 +50,7 @@ RULES = (
     ENDPOINT_UNKNOWN,
     ENDPOINT_METHOD,
     BUILD_OPAQUE,
+    OWNER_RECORD,
 )
 
 # The engine's own words, which clients know; nothing is added to them.
@@ -176,6 +180,17 @@ def _opaque(caller: Who, method: str, target: Target) -> Verdict:
     )
     remedy = "Build with DOCKER_BUILDKIT=0 docker build, or ask an admin of the machine"
     return _by_mode(caller, BUILD_OPAQUE, message, remedy)
+
+
+def unrecorded(caller: Who, method: str, target: Target, why: str) -> Verdict:
+    """The verdict on a request that makes something, when it cannot be written down for whom.
+
+    :param why: what keeps it from being written down, without a full stop.
+    """
+    message = f"{_shown(method, target)} makes something, and by whom cannot be recorded now: {why}"
+    remedy = "Try again in a moment; administrators: ds01 doctor"
+    verdict = _by_mode(caller, OWNER_RECORD, message, remedy)
+    return replace(verdict, status=503) if verdict.decision == DENY else verdict
 
 
 def _by_mode(caller: Who, rule: str, message: str, remedy: str) -> Verdict:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -20,11 +21,14 @@ from ds01.core.gateway_settings import GatewaySettings
 from ds01.core.routes import API_MAX, HIJACK, OPAQUE, STREAM, Route
 from ds01.gateway.access import AccessLog, Entry
 from ds01.gateway.answers import answer
+from ds01.gateway.gather import Held
 from ds01.gateway.handover import Ended, Pump
 from ds01.gateway.head import HttpError, find_end, parse_response
 from ds01.gateway.link import IDLE, Link
 from ds01.gateway.people import NOBODY, People
+from ds01.gateway.recorder import Recorder
 from ds01.gateway.shares import Shares
+from ds01.gateway.volumes import Volumes
 from ds01.host.peer import Peer, PeerError, peer_of
 
 _UCRED = struct.Struct("iII")
@@ -55,13 +59,17 @@ class Door:
         people: People,
         log: AccessLog,
         pump: Pump,
+        recorder: Recorder,
         who: Callable[[socket.socket], Peer] = peer_of,
     ) -> None:
         self.loop = loop
         self.settings = settings
         self.people = people
         self.pump = pump
+        self.recorder = recorder
         self.shares = Shares(loop, settings.requests_per_user)
+        self.held = Held()
+        self.volumes = Volumes()
         self.engine_api: tuple[int, int] | None = None
         self.api_shown = b""
         self.closing = False
@@ -73,6 +81,7 @@ class Door:
         self._per_user: Counter[int] = Counter()
         self._heading: dict[Link, float] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._makings: set[asyncio.Task[Any]] = set()
         self._learners: list[Callable[[], None]] = []
         self._accepting = False
         self._parked: dict[socket.socket, None] = {}
@@ -187,28 +196,34 @@ class Door:
             "requests_waiting": self.shares.waiting,
             "connections_accepted": self.accepted,
             "connections_refused": self.refused,
-            "tasks": len(self._tasks),
+            "tasks": len(self._tasks) + len(self._makings),
+            "bodies_held": self.held.total,
+            "records_waiting": self.recorder.waiting,
         }
 
     def record(self, entry: Entry) -> None:
         """Write down a request and its answer."""
         self._log.record(entry)
 
-    def remember_stream(self, entry: Entry) -> str:
+    def remember_stream(self, entry: Entry, token: str = "") -> str:
         """Keep what is known of a stream until the pump tells of its end.
 
+        :param token: of what was written down of it, for whichever gateway hears of its end.
         :returns: the name under which the pump will.
         """
         self._handed += 1
         if len(self._streams) > _REMEMBERED:
             # Ends that the pump could not tell of, because it was started anew.
             del self._streams[next(iter(self._streams))]
-        tag = f"{os.getpid()}-{self._handed}"
+        tag = f"{os.getpid()}-{self._handed}" + (f".{token}" if token else "")
         self._streams[tag] = entry
         return tag
 
     def stream_ended(self, ended: Ended) -> None:
         """The pump tells of the end of a stream, perhaps of an earlier gateway's."""
+        token = token_of(ended.tag)
+        if token:
+            self.recorder.ended(token, time.time())
         entry = self._streams.pop(ended.tag, None)
         if entry is not None:
             self.record(
@@ -225,6 +240,19 @@ class Door:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def begin_making(self, work: Coroutine[Any, Any, None]) -> None:
+        """Make something: the gateway does not end before it is made, if that can be."""
+        task = self.loop.create_task(work)
+        self._makings.add(task)
+        task.add_done_callback(self._made)
+
+    def _made(self, task: asyncio.Task[Any]) -> None:
+        self._makings.discard(task)
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self.loop.call_exception_handler({"message": "a making failed", "exception": error})
 
     def head_begins(self, link: Link) -> None:
         """A part of a head is there; the rest has so long to come."""
@@ -381,9 +409,15 @@ class Door:
     @property
     def quiet(self) -> bool:
         """Whether nothing is under way."""
-        return not self._links
+        return not self._links and not self._makings
 
-    def abandon(self) -> None:
+    @property
+    def changing(self) -> bool:
+        """Whether the engine is asked to change something, and has not answered."""
+        asked = (link.exchange for link in self._links)
+        return bool(self._makings) or any(one is not None and one.changes for one in asked)
+
+    async def abandon(self) -> None:
         """Break off what is still under way."""
         if self._spare is not None:
             self._spare.close()
@@ -392,5 +426,14 @@ class Door:
         self._parked.clear()
         for link in list(self._links):
             link.drop("gateway")
-        for task in self._tasks:
+        left = [*self._tasks, *self._makings]
+        for task in left:
             task.cancel()
+        # They say what they know of what they leave behind.
+        if left:
+            await asyncio.wait(left, timeout=0.2)
+
+
+def token_of(tag: str) -> str:
+    """What a stream was written down under; empty where nothing was."""
+    return tag.partition(".")[2]

@@ -11,6 +11,7 @@ which outlives it: hijacked connections, and answers that stay open for long.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ds01.core import routes
@@ -27,11 +28,13 @@ from ds01.gateway.head import (
     find_end,
     parse_response,
 )
+from ds01.gateway.making import Making, making_of
 from ds01.gateway.rewrite import Rewrite, rewrite_for, with_capped_api
 from ds01.gateway.side import READ_MAX, Side
 from ds01.host.peer import Peer
 
 if TYPE_CHECKING:
+    from ds01.gateway.errand import Reply
     from ds01.gateway.link import Link
 
 REPLY_READ = 64 * 1024
@@ -62,6 +65,9 @@ class Exchange:
         self.verdict: Verdict | None = None
         self.wants_body = False
         self.request_whole = False
+        self.note = ""
+        self.making: Making | None = None
+        """What is recorded of it; None for a request that makes nothing."""
         self._body: Body | None = None
         self._reply_in = b""
         self._reply: ResponseHead | None = None
@@ -108,6 +114,7 @@ class Exchange:
         self.verdict = verdict = judge(
             caller, head.method, target, self.route, head.upgrade, self.door.engine_api
         )
+        self.making = making_of(self)
         full = self.door.no_stream_for(caller, self.route)
         if verdict.decision == DENY:
             self._refuse(verdict)
@@ -123,10 +130,14 @@ class Exchange:
 
     def _refuse(self, verdict: Verdict, location: str = "") -> None:
         head = self.head
-        go_on = (
-            head.keep_alive and head.length == 0 and not head.upgrade and verdict.rule != _SILENT
-        )
+        whole = self.request_whole or head.length == 0
+        go_on = head.keep_alive and whole and not head.upgrade and verdict.rule != _SILENT
         self.link.refuse(verdict, go_on, location)
+
+    def refuse(self, verdict: Verdict) -> None:
+        """It does not go to the engine after all; nothing where the client has gone."""
+        if not self._over:
+            self._refuse(verdict)
 
     def go(self) -> None:
         """It is this request's turn."""
@@ -136,36 +147,50 @@ class Exchange:
             # What the engine would take an unversioned path for is not known yet.
             self.door.learn(self._go_on)
         else:
-            self._send_head()
+            self._go_on()
 
     def _go_on(self) -> None:
-        if not self._over:
-            self._send_head()
+        if self._over:
+            return
+        if self.making is not None:
+            self.making.begin()
+        else:
+            self.send()
 
     # --- to the engine ------------------------------------------------------------------------
 
-    def _send_head(self) -> None:
+    def head_to_send(self) -> bytes:
+        """The head that the engine gets."""
+        assert self.target is not None
+        forward = forward_target(self.target, version_to_send(self.target, self.door.engine_api))
+        close = not self.head.keep_alive or self._may_stay_open
+        return build_request(self.head, forward, close)
+
+    def send(self) -> None:
+        """Begin to pass it on."""
         engine = self._connect()
         if engine is None:
             return
-        head, target, link = self.head, self.target, self.link
-        assert target is not None
+        head, link = self.head, self.link
         self._rewrite = rewrite_for(self.route, self.door.engine_api)
         self._body = request_body(head.length)
-        forward = forward_target(target, version_to_send(target, self.door.engine_api))
-        close = not head.keep_alive or self._may_stay_open
-        engine.write([build_request(head, forward, close)])
+        engine.write([self.head_to_send()])
         # Only now: the engine is at work already while the loop is told.
         engine.resume()
         link.client.resume()
         if self._body.done:
             self._whole()
             return
+        self.hear_body()
+
+    def hear_body(self) -> None:
+        """Have the client send the request's body."""
+        link = self.link
         self.wants_body = True
         if link.rest:
             data, link.rest = link.rest, b""
             self.take_body(memoryview(data))
-        elif head.expects:
+        elif self.head.expects:
             link.client.write([b"HTTP/1.1 100 Continue\r\n\r\n"])
 
     @property
@@ -188,7 +213,7 @@ class Exchange:
                 self._timer = self.door.loop.call_later(AGAIN_SECONDS, self._connect_again)
                 return None
             except OSError as error:
-                self._no_engine(f"the engine does not answer ({error.strerror or error})", 503)
+                self.no_engine(f"the engine does not answer ({error.strerror or error})", 503)
                 return None
             engine = link.engine = Side(self.door.loop, sock)
         engine.on(self._engine_readable, self._engine_drained, self._engine_broken)
@@ -197,12 +222,15 @@ class Exchange:
     def _connect_again(self) -> None:
         self._timer = None
         if self.door.loop.time() - self.began > self.door.settings.head_seconds:
-            self._no_engine("the engine has no room for another connection", 503)
+            self.no_engine("the engine has no room for another connection", 503)
         else:
-            self._send_head()
+            self.send()
 
-    def _no_engine(self, what: str, status: int) -> None:
+    def no_engine(self, what: str, status: int) -> None:
+        """There is no answer to be had of the engine."""
         self.door.engine_lost()
+        if self._over:
+            return
         if self._reply is not None:
             self.link.drop("engine")
             return
@@ -210,6 +238,9 @@ class Exchange:
 
     def take_body(self, data: memoryview) -> None:
         """The client sends what belongs to this request, and perhaps more."""
+        if self.making is not None and self.making.gathers:
+            self.making.take_body(data)
+            return
         body, engine, head, link = self._body, self.link.engine, self.head, self.link
         assert body is not None and engine is not None
         try:
@@ -242,7 +273,8 @@ class Exchange:
 
     def client_ended(self) -> None:
         """The client has ended its sending, and reads on."""
-        if self.link.engine:
+        # The engine may take that for the end of all interest in what it is making.
+        if self.link.engine and not self.busy:
             self.link.engine.end_writing()
 
     def _engine_drained(self) -> None:
@@ -286,7 +318,7 @@ class Exchange:
             raw, rest = self._reply_in[:end], self._reply_in[end:]
             reply = parse_response(raw, self.head.method)
         except HttpError as error:
-            self._no_engine(error.what, 502)
+            self.no_engine(error.what, 502)
             return
         self.door.note_api(reply.api)
         if self._hijacked(reply):
@@ -295,7 +327,7 @@ class Exchange:
             self.link.client.write([raw])
             self._hand_over("both", rest, reply.status)
         elif reply.status == 101:
-            self._no_engine("the engine changed to a protocol that nobody asked for", 502)
+            self.no_engine("the engine changed to a protocol that nobody asked for", 502)
         elif reply.status < 200:
             self._reply_in = rest
             self._read_reply()
@@ -378,9 +410,9 @@ class Exchange:
         elif self._reply is not None:
             self.link.drop("engine")
         elif self._may_try_again():
-            self._send_head()
+            self.send()
         else:
-            self._no_engine("the engine ended the connection without an answer", 502)
+            self.no_engine("the engine ended the connection without an answer", 502)
 
     def _may_try_again(self) -> bool:
         """Whether the engine may have ended an idle connection before it saw this request."""
@@ -403,6 +435,22 @@ class Exchange:
                 # What it sends now, or its end, is heard here.
                 engine.resume()
         self.link.served_one(go_on and not self._may_stay_open, self.request_whole)
+
+    def deliver(self, reply: Reply) -> None:
+        """The whole answer to a request whose answer was gathered."""
+        link, door = self.link, self.door
+        if self._over:
+            # The client has gone.
+            if reply.sock:
+                reply.sock.close()
+            return
+        if reply.sock is not None:
+            side = link.engine = Side(door.loop, reply.sock)
+            side.on(self._engine_readable, self._engine_drained, self._engine_broken)
+        head, self._reply = reply.head, reply.head
+        raw_head = with_capped_api(head) if door.caps_api(head.api) else reply.raw_head
+        link.client.write([raw_head + reply.raw_body])
+        self._answered()
 
     # --- to the pump --------------------------------------------------------------------------
 
@@ -444,7 +492,8 @@ class Exchange:
             link.drop("gateway")
             return
         self.record(status, note="handed over")
-        tag = self.door.remember_stream(self._entry(status, "", self.verdict))
+        token = self.making.give_away() if self.making else ""
+        tag = self.door.remember_stream(self._entry(status, "", self.verdict), token)
         client_sock, engine_sock = link.client.sock, engine.sock
         self.leave()
         link.give_away()
@@ -457,14 +506,44 @@ class Exchange:
     def leave(self) -> None:
         """Give the place among this user's unfinished requests back."""
         self._over = True
+        self.wait_no_more()
+        if self._queued:
+            self.door.shares.give_up(self.link.share, self)
+        if self.making is not None:
+            self.making.left()
+        self.settle()
+
+    @property
+    def over(self) -> bool:
+        """Whether its client has its answer, or has gone."""
+        return self._over
+
+    @property
+    def busy(self) -> bool:
+        """Whether the engine makes something for it, whatever becomes of its client."""
+        return self.making is not None and self.making.running
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is under way to change something and get an answer."""
+        return self._entered and self.route is not None and self.route.kind == routes.CHANGE
+
+    def settle(self) -> None:
+        """Give its place back when all of it is over."""
+        if self._over and self._entered and not self.busy:
+            self._entered = False
+            self.door.shares.leave(self.link.share)
+
+    def expect(self, seconds: float, then: Callable[[], None]) -> None:
+        """Be told when a time is over, unless it is cancelled by another one or by the end."""
+        self.wait_no_more()
+        self._timer = self.door.loop.call_later(seconds, then)
+
+    def wait_no_more(self) -> None:
+        """Cancel the time that runs."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        if self._queued:
-            self.door.shares.give_up(self.link.share, self)
-        if self._entered:
-            self._entered = False
-            self.door.shares.leave(self.link.share)
 
     def record(self, status: int, note: str = "", verdict: Verdict | None = None) -> None:
         """Have it written down.
@@ -489,7 +568,7 @@ class Exchange:
             self.door.loop.time() - self.began,
             client.sent - self._sent_before,
             client.received - self._received_before,
-            note,
+            "; ".join(filter(None, (note, self.note))),
             verdict.message if verdict else "",
             verdict.remedy if verdict else "",
         )

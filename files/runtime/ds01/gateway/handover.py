@@ -69,11 +69,20 @@ class Pump:
 
     :param path: its socket.
     :param on_ended: called in the loop for each stream that ended, whoever handed it over.
+    :param on_open: called in the loop with the tags of the streams that a pump has which was found
+        just now, as far as they have a part after a dot.
     """
 
-    def __init__(self, path: str, on_ended: Callable[[Ended], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        on_ended: Callable[[Ended], None],
+        on_open: Callable[[list[str]], None] = lambda _tags: None,
+    ) -> None:
         self._path = path
         self._on_ended = on_ended
+        self._on_open = on_open
+        self._open: list[str] = []
         self._socket: socket.socket | None = None
         self._handed: dict[str, _Handed] = {}
         self._waits: Counter[int] = Counter()
@@ -246,6 +255,12 @@ class Pump:
     def _understand(self, message: dict[str, Any]) -> Ended | None:
         if "streams" in message:
             self._there = Counter({int(uid): int(n) for uid, n in message["streams"].items()})
+            self._open = []
+        elif "open" in message:
+            self._open += [str(tag) for tag in message["open"]]
+            if not message["more"]:
+                self._on_open(self._open)
+                self._open = []
         elif "taken" in message:
             self._count(message)
             self._finish(str(message["taken"]))

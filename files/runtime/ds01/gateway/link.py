@@ -251,6 +251,17 @@ class Link:
             return
         self.client.resume()
 
+    def take_engine(self) -> socket.socket | None:
+        """The connection to the engine, for somebody else; None where there is none that is fit."""
+        engine, self.engine = self.engine, None
+        if engine is None:
+            return None
+        if engine.pending or engine.broken or engine.writing_ended:
+            engine.close()
+            return None
+        engine.let_go()
+        return engine.sock
+
     def drop_engine(self) -> None:
         """End the connection to the engine."""
         if self.engine:

@@ -23,22 +23,36 @@ from pathlib import PurePath
 from ds01.core.errors import Ds01Error
 from ds01.core.events import EVENTS_PATH
 from ds01.core.gateway_settings import GatewaySettings
+from ds01.core.store import STATE_PATH
 from ds01.daemon.systemd import Notifier, notifier, passed_sockets, watchdog_seconds
 from ds01.door_refusals import REFUSALS_PATH
 from ds01.gateway.access import ACCESS_PATH, AccessLog
 from ds01.gateway.counters import COUNTERS_PATH, Counters
-from ds01.gateway.door import Door
+from ds01.gateway.door import Door, token_of
 from ds01.gateway.handover import Ended, Pump
 from ds01.gateway.people import People, Places
+from ds01.gateway.recorder import Recorder
 from ds01.host.peer import Peer, peer_of
 
 RELEASE_LINK = "/opt/ds01/current"
 DRAIN_SECONDS = 0.8
+CHANGE_SECONDS = 1.3
 SETTLE_SECONDS = 2.0
+TAKE_OVER_SECONDS = 2.0
 TICK_SECONDS = 2.0
 SWITCH_SECONDS = 0.0005
 BACKLOG = 4096
-_OPTIONS = ("listen", "engine", "pump", "settings", "limits", "events", "access", "counters")
+_OPTIONS = (
+    "listen",
+    "engine",
+    "pump",
+    "settings",
+    "limits",
+    "events",
+    "access",
+    "counters",
+    "store",
+)
 
 
 def run(words: Sequence[str] = ()) -> int:
@@ -112,14 +126,19 @@ class _Service:
         self._release = _leads_to(RELEASE_LINK)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._door: Door | None = None
+        self._took_over = False
         self.people = self._people()
         self.counters = Counters(
             options.get("counters", COUNTERS_PATH), self._gauges, lambda: self.people.faults
         )
         access = options.get("access", ACCESS_PATH)
+        events = options.get("events", EVENTS_PATH)
+        # Without limits of the host there is no store of the host either (for tests).
+        store = options.get("store", "" if "limits" in options else STATE_PATH)
+        self.recorder = Recorder(store, events, self.counters)
         self.log = AccessLog(
             access,
-            options.get("events", EVENTS_PATH),
+            events,
             self.counters,
             REFUSALS_PATH if access == ACCESS_PATH else f"{access}.refusals",
         )
@@ -154,12 +173,15 @@ class _Service:
         loop = self._loop = asyncio.get_running_loop()
         self.people.start()
         self.log.start()
+        self.recorder.start()
         settings = self._settings()
-        pump = Pump(settings.pump_socket, self._stream_ended)
+        pump = Pump(settings.pump_socket, self._stream_ended, self._streams_open)
         door = self._door = Door(
-            loop, self._listener, settings, self.people, self.log, pump, self._who
+            loop, self._listener, settings, self.people, self.log, pump, self.recorder, self._who
         )
         pump.start()
+        # Where no pump tells of streams, none of them is open.
+        loop.call_later(TAKE_OVER_SECONDS, self._streams_open, [])
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         # Settings and limits are looked at each second; there is nothing more to do.
@@ -180,6 +202,12 @@ class _Service:
         if self._door:
             self._door.stream_ended(ended)
 
+    def _streams_open(self, tags: list[str]) -> None:
+        """The pump tells which of the streams that were written down are open."""
+        if not self._took_over:
+            self._took_over = True
+            self.recorder.take_over([token_of(tag) for tag in tags])
+
     async def _watch(self) -> None:
         """Tell systemd that the loop turns; end when another release is in force."""
         tick = min(TICK_SECONDS, self._watchdog / 3) if self._watchdog else TICK_SECONDS
@@ -196,12 +224,17 @@ class _Service:
     async def _end(self, door: Door, pump: Pump) -> None:
         loop = asyncio.get_running_loop()
         door.close()
-        end = loop.time() + DRAIN_SECONDS
-        while not door.quiet and loop.time() < end:
+        began = loop.time()
+        while not door.quiet:
+            # What is being changed or made is worth waiting for: who knocks waits in the socket.
+            patience = CHANGE_SECONDS if door.changing else DRAIN_SECONDS
+            if loop.time() - began >= patience:
+                break
             await asyncio.sleep(0.01)
-        door.abandon()
+        await door.abandon()
         await pump.settle(SETTLE_SECONDS)
         pump.close()
+        self.recorder.stop()
         self.people.stop()
         self.log.stop()
 

@@ -19,6 +19,8 @@ from ds01.pump.stream import Pipe, Stream, hang_up
 from ds01.pump.wire import BadMessage, HandOver, stream_socket
 
 Message = dict[str, object]
+OPEN_MAX = 500
+"""Tags in one message."""
 UNTOLD_MAX = 1024
 """Ends that are remembered while no gateway is there to hear of them."""
 
@@ -58,6 +60,10 @@ class Streams:
     def news(self) -> Iterator[Message]:
         """What a gateway is told first."""
         yield {"streams": {str(uid): count for uid, count in self._of.items() if count}}
+        tags: list[str] = [row.tag for row in self._rows.values() if "." in row.tag]
+        for at in range(0, len(tags), OPEN_MAX):
+            part = tags[at : at + OPEN_MAX]
+            yield {"open": part, "more": at + OPEN_MAX < len(tags)}
         while self._untold:
             yield self._untold.popleft()
 

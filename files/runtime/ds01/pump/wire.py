@@ -6,9 +6,10 @@
 Gateway to pump, with the descriptors of client and engine as SCM_RIGHTS: two bytes with the length of
 the JSON header, the header, the bytes still owed to the engine (``up``) and to the client (``down``).
 
-Pump to gateway, JSON: ``{"streams": {uid: n}}`` first; ``{"taken": key, "uid", "now"}`` when a stream
-is in the pump for good; ``{"ended": {key, tag, uid, up, down, seconds, why, now}}`` at its end. ``now``
-is the number of streams which that uid then has.
+Pump to gateway, JSON: ``{"streams": {uid: n}}`` first; then, if any of its streams have tags with a part
+after a dot, ``{"open": [tag, …], "more": bool}`` with these, in as many messages as needed; ``{"taken": key,
+"uid", "now"}`` when a stream is in the pump for good; ``{"ended": {key, tag, uid, up, down, seconds, why,
+now}}`` at its end. ``now`` is the number of streams which that uid then has.
 """
 
 from __future__ import annotations
