@@ -92,6 +92,13 @@ options:
     type: list
     elements: str
     default: []
+  store:
+    description:
+      - With O(state=rolled_back), the state store of this host, such as C(/var/lib/ds01/state.db). Where
+        the release to go back to reads another version of it, nothing changes, and the message says how
+        to go back all the same.
+      - Without it the store is not looked at.
+    type: path
   event_log:
     description: The event log that a change is recorded in.
     type: path
@@ -145,11 +152,14 @@ removed:
 """
 
 import base64
+import glob
 import os
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._core import store
 from ..module_utils._core.errors import Ds01Error
 from ..module_utils._core.events import Event, append
 from ..module_utils._core.release import Found, Plan, plan_install, plan_rollback, release_name
@@ -181,6 +191,7 @@ ARGUMENTS: dict[str, Any] = {
     "keep": {"type": "int", "default": 3},
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "needs": {"type": "list", "elements": "str", "default": []},
+    "store": {"type": "path"},
     "event_log": {"type": "path", "default": "/var/log/ds01/events.jsonl"},
 }
 
@@ -217,6 +228,8 @@ def change(module: AnsibleModule) -> tuple[Found, Plan]:
         found = look(root, {})
         plan = plan_rollback(found)
         need(root, str(plan.release), params["needs"])
+        if params["store"] is not None:
+            read_by(root, str(plan.release), params["store"])
         return (found, plan) if module.check_mode else roll_back(root, tools)
     payload = read_payload(params)
     name = release_name(payload.version, payload.sha256, python_version(module))
@@ -242,6 +255,55 @@ def need(root: str, release: str, files: list[str]) -> None:
                 root,
                 "Undo what needs it first; for the gateway that is playbooks/undo_gateway.yml",
             )
+
+
+def read_by(root: str, release: str, path: str) -> None:
+    """Refuse a release that reads another version of the state store than this host has.
+
+    Such a release would start, refuse the store, and give nobody a GPU.
+
+    :raises Ds01Error: it does, or the store is damaged.
+    """
+    reads = store_version(os.path.join(root, release))
+    found = store.version_of(path)
+    if reads is None or found is None or reads == found:
+        return
+    copies = sorted(glob.glob(f"{glob.escape(path)}.v{reads}-*Z"))
+    copy = copies[-1] if copies else f"{path}.v{reads}-<time>"
+    units = "ds01d.socket ds01d.service ds01-gateway.socket ds01-gateway.service"
+    if reads > found:
+        remedy = "Run site.yml with the collection of that release: it brings the store along"
+    elif not copies:
+        remedy = (
+            "Stay with this release: no copy of the store from before its migration is there any more "
+            f"({copy})"
+        )
+    else:
+        remedy = (
+            "To stay with this release, do nothing. To go back all the same, to the state of that time: "
+            f"systemctl stop {units} (those that are there); rm -f {path}-wal {path}-shm; "
+            f"cp -a {copy} {path}; roll back again; start the sockets. Owners and leases that came "
+            "since then are found anew as far as the engine tells of them"
+        )
+    raise Ds01Error(
+        f"the release to go back to, {release}, reads version {reads} of the state store, and this "
+        f"host's is of version {found}",
+        path,
+        remedy,
+    )
+
+
+def store_version(release: str) -> int | None:
+    """The version of the state store that a release reads; None where it knows of no store."""
+    for name in ("store_schema.py", "store.py"):
+        try:
+            with open(os.path.join(release, "lib/ds01/core", name), encoding="utf-8") as stream:
+                found = re.search(r"^VERSION = (\d+)$", stream.read(), re.MULTILINE)
+        except OSError:
+            continue
+        if found is not None:
+            return int(found[1])
+    return None
 
 
 def read_payload(params: dict[str, Any]) -> Payload:

@@ -59,7 +59,7 @@ version:
   description: The version of the store after the run (in check mode, what it would be).
   returned: success
   type: int
-  sample: 1
+  sample: 2
 previous:
   description: The version before the run; null where there was no store.
   returned: success
@@ -167,7 +167,8 @@ def _newer(found: int, path: str) -> Ds01Error:
         "a store does not go back to an older version",
         path,
         "Run site.yml with the collection that made it or a newer one; to go back in earnest, stop "
-        "ds01d.service and put the copy that the migration made (state.db.v*) in its place",
+        "ds01d and ds01-gateway (their sockets too), remove state.db-wal and state.db-shm, and put the "
+        "copy that the migration made (state.db.v*) in its place",
     )
 
 

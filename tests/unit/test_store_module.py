@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,72 @@ def test_a_directory_that_cannot_be_made_is_told(paths: dict[str, str], tmp_path
     refused = run("ds01_store", paths)
     assert refused["failed"]
     assert "cannot be made" in refused["msg"]
+
+
+# --- the release before ---------------------------------------------------------------------------
+
+
+def release_of(root: Path, name: str, version: int | None) -> Path:
+    """A release that reads a version of the store, or knows of none."""
+    core = root / name / "lib/ds01/core"
+    core.mkdir(parents=True)
+    if version == 1:
+        # As it was before the tables had a file of their own.
+        (core / "store.py").write_text('"""The store."""\n\nVERSION = 1\n')
+    elif version is not None:
+        (core / "store.py").write_text("from .store_schema import VERSION\n")
+        (core / "store_schema.py").write_text(f"VERSION = {version}\n")
+    return root / name
+
+
+@pytest.mark.parametrize(("version", "read"), [(1, 1), (2, 2), (7, 7), (None, None)])
+def test_a_release_tells_which_store_it_reads(
+    tmp_path: Path, version: int | None, read: int | None
+) -> None:
+    release = plugin("modules.ds01_release")
+    assert release.store_version(str(release_of(tmp_path, "0.1.0", version))) == read
+
+
+def test_this_release_tells_which_store_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/ds01").symlink_to(Path(__file__).parents[2] / "files/runtime/ds01")
+    assert plugin("modules.ds01_release").store_version(str(tmp_path)) == store.VERSION
+
+
+def test_no_release_is_gone_back_to_that_would_refuse_the_store(
+    paths: dict[str, str], tmp_path: Path
+) -> None:
+    release = plugin("modules.ds01_release")
+    Path(paths["path"]).parent.mkdir(parents=True)
+    make_store_of(1, paths["path"])
+    backup = run("ds01_store", paths)["backup"]
+    release_of(tmp_path, "0.1.0", 1)
+    with pytest.raises(Exception, match="reads version 1 of the state store") as refused:
+        release.read_by(str(tmp_path), "0.1.0", paths["path"])
+    said = str(refused.value)
+    assert f"this host's is of version {store.VERSION}" in said
+    # What it says to do does it.
+    commands = said.split("To go back all the same")[1].split(";")
+    assert commands[1].split() == ["rm", "-f", f"{paths['path']}-wal", f"{paths['path']}-shm"]
+    assert commands[2].split() == ["cp", "-a", backup, paths["path"]]
+    for command in commands[1:3]:
+        subprocess.run(command.split(), check=True)
+    release.read_by(str(tmp_path), "0.1.0", paths["path"])
+    assert store.version_of(paths["path"]) == 1
+
+
+def test_without_a_copy_there_is_no_way_back(paths: dict[str, str], tmp_path: Path) -> None:
+    run("ds01_store", paths)
+    release_of(tmp_path, "0.1.0", 1)
+    with pytest.raises(Exception, match="no copy of the store"):
+        plugin("modules.ds01_release").read_by(str(tmp_path), "0.1.0", paths["path"])
+
+
+@pytest.mark.parametrize("version", [store.VERSION, None])
+def test_a_release_that_reads_the_store_or_none_may_be_gone_back_to(
+    paths: dict[str, str], tmp_path: Path, version: int | None
+) -> None:
+    run("ds01_store", paths)
+    release_of(tmp_path, "0.1.0", version)
+    plugin("modules.ds01_release").read_by(str(tmp_path), "0.1.0", paths["path"])
+    plugin("modules.ds01_release").read_by(str(tmp_path), "0.1.0", str(tmp_path / "none.db"))

@@ -38,10 +38,16 @@ class StoreFull(StoreError):
 
 def other_version(found: int, wanted: int, path: str) -> StoreVersion:
     """It is of another version."""
+    remedy = (
+        "Run site.yml: its role runtime brings the store to the version of the release in force"
+    )
+    if found > wanted:
+        remedy = (
+            "A newer release brought it there: run site.yml with the newest version of the collection, "
+            f"or put the copy from before ({path}.v{wanted}-*) in its place as docs/admin/daily-tasks.md says"
+        )
     return StoreVersion(
-        f"the state store is of version {found}, this program reads {wanted}",
-        path,
-        "Run site.yml with the newest version of the collection",
+        f"the state store is of version {found}, this program reads {wanted}", path, remedy
     )
 
 
