@@ -10,7 +10,8 @@ work=$cache/newest
 
 # What the artefact is made of; the paths too, since a file may have moved.
 state_of_tree() {
-    (list_files) | (cd "$repo" && xargs -0 sha256sum) 2>/dev/null | sha256sum
+    # A link to a folder is no file to sha256sum(1); what it leads to is listed itself.
+    (list_files) | (cd "$repo" && xargs -0 sha256sum 2>/dev/null || true) | sha256sum
 }
 
 artefact() {
