@@ -11,7 +11,7 @@ work=$cache/newest
 # What the artefact is made of; the paths too, since a file may have moved.
 state_of_tree() {
     # A link to a folder is no file to sha256sum(1); what it leads to is listed itself.
-    (list_files) | (cd "$repo" && xargs -0 sha256sum 2>/dev/null || true) | sha256sum
+    (list_files) | (cd "$repo" && (xargs -0 sha256sum 2>/dev/null || true)) | sha256sum
 }
 
 artefact() {
