@@ -171,9 +171,8 @@ class Directory:
         account = self.accounts.by_name(text)
         if account is not None:
             return Named(account.uid, account.name, exists=True)
-        uid = number(text)
-        if uid is not None:
-            return self.of_uid(uid)
+        if text.isascii() and text.isdigit():
+            return self.of_number(text)
         alike = {a.uid: a for a in self.accounts.like(text) if same_spelling(text, a.name)}
         if len(alike) > 1:
             several = listed(sorted(shown(a.name) for a in alike.values()))

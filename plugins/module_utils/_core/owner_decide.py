@@ -80,15 +80,17 @@ def decide_thing(
 
 
 def keep(before: Owner | None, now: Owner) -> Owner:
-    """What holds after a new look: where that one could not see everything, the former conclusion, if
-    it was the better one.
+    """What holds after a new look: the former conclusion, if the new one could not see everything and
+    the former was found by no lesser method.
 
     A former word of an administrator or of the gateway is never kept so: both are always at hand.
     """
     if before is None or not now.incomplete or before.confidence != WEAK:
         return now
-    better = not now.known or METHODS.index(before.method) < METHODS.index(now.method)
-    return before if better and before.method in METHODS else now
+    if before.method not in METHODS:
+        return now
+    no_less = not now.known or METHODS.index(before.method) <= METHODS.index(now.method)
+    return before if no_less else now
 
 
 def _certain(made: Made | None, set_by: SetBy | None, directory: Directory) -> list[Finding]:
@@ -151,8 +153,8 @@ def _conclude(
             if not item.quiet and not same_person(item.named, first.named)
         )
     )
-    # What could not be seen matters only where it could have decided.
-    missed = any(_order(first) > (1, METHODS.index(method)) for method in unseen)
+    # What could not be seen matters only where it could have decided, or decided otherwise.
+    missed = any(_order(first) >= (1, METHODS.index(method)) for method in unseen)
     return Owner(
         first.named.uid,
         first.named.user,

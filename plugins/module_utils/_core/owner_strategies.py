@@ -208,13 +208,13 @@ def mount_path(look: Look) -> None:
     (read_only, _elsewhere), places = min(sorts.items())
     people = {place.named.uid: place.named for place in places}
     if len(people) > 1:
-        several = listed(sorted(named.words for named in people.values()))
-        look.notes.append((MOUNT_PATH, f"it mounts what is {several}'s alike"))
+        several = listed(sorted(f"{named.words}'s" for named in people.values()))
+        look.notes.append((MOUNT_PATH, f"it mounts what is {several} alike"))
         return
     first = places[0]
-    more = f" like {len(places) - 1} more" if len(places) > 1 else ""
+    more = f" (and {len(places) - 1} more like it)" if len(places) > 1 else ""
     how = " for reading" if read_only else ""
-    reason = f"{shown(first.path)}, which it mounts{how}{more}, {first.words}"
+    reason = f"{shown(first.path)}, which it mounts{how}, {first.words}{more}"
     caveat = READ_CAVEAT if read_only else MOUNT_CAVEAT
     look.found.append(Finding(MOUNT_PATH, first.named, reason, caveat, quiet=read_only))
 
