@@ -24,7 +24,8 @@ from .book_log import commit_event, log_committed
 from .errors import Ds01Error
 from .events import EVENTS_PATH, Event
 from .owner_apply import Batch
-from .owner_claim import Claim, bind_leases, claim, said, short
+from .owner_claim import Claim, bind_leases, claim, said
+from .owner_events import details
 from .owner_find import find
 from .owner_intents import Intent
 from .owner_limits import MARKS, TooMany, room_for_intent, sweep_intents
@@ -71,12 +72,6 @@ class OwnerBook:
                 self.fault("decided")
             self.fault("committed")
             log_committed(self.store, self.events_path, self.fault)
-
-    def _tell(
-        self, connection: sqlite3.Connection, event_type: str, user: str, **details: Any
-    ) -> None:
-        event = Event(event_type, self.source, user=user or None, details=details)
-        commit_event(connection, event)
 
     # --- the gateway's word ----------------------------------------------------------------------
 
@@ -206,7 +201,7 @@ class OwnerBook:
             return self._claim(connection, Claim(intent.kind, thing_id, made, name, ""))
 
     def _claim(self, connection: sqlite3.Connection, wanted: Claim) -> bool:
-        return claim(connection, wanted, self.clock().wall, self.source)
+        return claim(connection, wanted, self.clock().wall)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -233,10 +228,12 @@ class OwnerBook:
             row = rows.thing(connection, kind, thing_id)
             return None if row is None else row.record
 
-    def find(self, ref: str, gone: bool = True, uid: int | None = None) -> list[Record]:
+    def find(
+        self, ref: str, gone: bool = True, uid: int | None = None, kind: str | None = None
+    ) -> list[Record]:
         """What somebody may mean: see :func:`.owner_find.find`."""
         with self.store.reading() as connection:
-            return find(connection, ref, gone, uid)
+            return find(connection, ref, gone, uid, kind)
 
     def earlier(self, record: Record, most: int) -> list[Record]:
         """What had a thing's name before it and is gone, the last first."""
@@ -302,18 +299,8 @@ class OwnerBook:
             before = row.record.set_by
             if before is not None and replace(before, by=set_by.by, at=set_by.at) == set_by:
                 return False
-            self._put_word(connection, row, set_by)
-            self._tell(
-                connection,
-                "owner.set",
-                set_by.user,
-                **short(row.record),
-                uid=set_by.uid,
-                by=set_by.by,
-                reason=set_by.reason,
-                before=row.record.owner.user,
-                before_uid=row.record.owner.uid,
-            )
+            more = {"reason": set_by.reason} if set_by.reason else {}
+            self._put_word(connection, row, set_by, "owner.set", set_by.by, **more)
             return True
 
     def unset_owner(self, kind: str, thing_id: str, by: str) -> bool:
@@ -326,9 +313,7 @@ class OwnerBook:
             before = row.record.set_by
             if before is None:
                 return False
-            self._put_word(connection, row, None)
-            details = {"uid": before.uid, "by": by}
-            self._tell(connection, "owner.unset", before.user, **short(row.record), **details)
+            self._put_word(connection, row, None, "owner.unset", by)
             return True
 
     def _must(self, connection: sqlite3.Connection, kind: str, thing_id: str) -> rows.Row:
@@ -340,13 +325,23 @@ class OwnerBook:
         return row
 
     def _put_word(
-        self, connection: sqlite3.Connection, row: rows.Row, set_by: SetBy | None
+        self,
+        connection: sqlite3.Connection,
+        row: rows.Row,
+        set_by: SetBy | None,
+        event_type: str,
+        by: str,
+        **more: Any,
     ) -> None:
+        """Write an administrator's word, and tell of it."""
         one = row.record
         owner = said(one.made, set_by) or Owner()
-        now = self.clock().wall
-        record = replace(one, set_by=set_by, owner=owner, updated=now)
+        record = replace(one, set_by=set_by, owner=owner, updated=self.clock().wall)
         rows.put_thing(connection, rows.Row(record, row.known, one.kind != EXEC))
+        was = {"was": one.owner.user or None, "was_uid": one.owner.uid}
+        told = {**details(record), "kind": one.kind, "by": by, **was, **more}
+        event = Event(event_type, self.source, user=owner.user or None, details=told)
+        commit_event(connection, event)
 
     # --- an end -----------------------------------------------------------------------------------
 

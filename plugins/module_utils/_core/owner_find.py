@@ -9,7 +9,7 @@ import re
 import sqlite3
 
 from . import owner_rows as rows
-from .owners import Record
+from .owners import KINDS, Record
 
 LEAST_PREFIX = 4
 SHORT_ID = 12
@@ -17,7 +17,11 @@ _DIGITS = re.compile(r"(sha256:)?([0-9a-f]{4,64})\Z")
 
 
 def find(
-    connection: sqlite3.Connection, ref: str, gone: bool = True, uid: int | None = None
+    connection: sqlite3.Connection,
+    ref: str,
+    gone: bool = True,
+    uid: int | None = None,
+    kind: str | None = None,
 ) -> list[Record]:
     """All things that are meant, so that whoever asks sees when they are several.
 
@@ -26,9 +30,14 @@ def find(
 
     :param gone: whether what is there no more is looked for too.
     :param uid: only this owner's things: as if there were no others, so that nobody hides theirs.
+    :param kind: likewise only things of this kind.
     """
     ref = ref.strip()
     whose = "1" if uid is None else f"uid = {int(uid)}"
+    if kind is not None:
+        if kind not in KINDS:
+            return []
+        whose = f"{whose} AND kind = '{kind}'"
     digits = _DIGITS.match(ref.lower())
     if digits is not None and len(digits[2]) == 64:
         whole = _things(connection, f"id IN (?, ?) AND {whose}", digits[2], f"sha256:{digits[2]}")

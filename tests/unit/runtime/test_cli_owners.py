@@ -303,6 +303,20 @@ def test_a_ref_that_could_mean_several_lists_them(ds01: Terminal, things: Things
     assert [row["where"] for row in problems] == ["one", "one"]
 
 
+def test_what_is_of_another_kind_or_somebody_elses_hides_nothing(
+    ds01: Terminal, things: Things
+) -> None:
+    things.container("a", "train", made="alice", state="exited", gone=NOW - 7200)
+    things.container("fee1", "mine", made="alice")
+    things.container("b", "fee1", made="bob")
+    things.book.record(VOLUME, "train", Made(1002, "bob", NOW), name="train")
+    assert ds01.json("alice", "owners", "show", "train")["thing"]["id"] == "a" * 64
+    shown = ds01.json("dana", "owners", "show", "train", "--kind", "container")
+    assert shown["thing"]["id"] == "a" * 64
+    assert "it is gone" in ds01("dana", "why", "train")[1]
+    assert ds01.json("alice", "owners", "show", "fee1")["thing"]["name"] == "mine"
+
+
 def test_a_name_that_was_used_before_shows_its_history(ds01: Terminal, things: Things) -> None:
     things.container("a", "job", made="alice", state="exited", gone=NOW - 7200)
     things.container("b", "job", made="bob", state="exited", gone=NOW - 3600)

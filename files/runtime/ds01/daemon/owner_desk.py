@@ -42,7 +42,9 @@ class Book(Protocol):
     def get(self, kind: str, thing_id: str) -> Record | None:
         """One thing by its full id."""
 
-    def find(self, ref: str, gone: bool = True, uid: int | None = None) -> list[Record]:
+    def find(
+        self, ref: str, gone: bool = True, uid: int | None = None, kind: str | None = None
+    ) -> list[Record]:
         """Things that a full id, the beginning of one, or a name may mean."""
 
     def earlier(self, record: Record, most: int) -> list[Record]:
@@ -152,8 +154,8 @@ class OwnerDesk:
 
     def meant(self, ref: str, caller: Caller, kind: str = "", gone: bool = True) -> list[Record]:
         """What a caller may mean, of what he may see."""
-        found = self.book.find(ref, gone, None if caller.admin else caller.uid)
-        return [r for r in found if self.visible(r, caller) and kind in ("", r.kind)]
+        found = self.book.find(ref, gone, None if caller.admin else caller.uid, kind or None)
+        return [record for record in found if self.visible(record, caller)]
 
     def containers(self, ref: str, caller: Caller) -> list[Record]:
         """Containers that a caller may mean; those that are gone only where none is there."""
