@@ -76,10 +76,16 @@ class Batch:
         """Whether an event shall be told: not twice, and not of an owner that was not taken."""
         shown = str(event.details.get("id") or "")
         if event.event_type.startswith("owner."):
-            return not (shown and any(one.startswith(shown) for one in self.stale))
+            ids = [one.removeprefix("sha256:") for one in self.stale]
+            return not (shown and any(one.startswith(shown) for one in ids))
         if not event.event_type.startswith(ENGINE_EVENTS):
             return True
-        parts = [event.event_type, event.timestamp.isoformat(), shown, event.details.get("name")]
+        parts = [
+            event.event_type,
+            event.timestamp.isoformat(),
+            shown,
+            event.details.get("reference"),
+        ]
         mark = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
         return bool(rows.mark_told(self.connection, mark))
 

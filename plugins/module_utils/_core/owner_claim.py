@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from . import book_rows
 from . import owner_rows as rows
@@ -61,18 +60,14 @@ def said(made: Made | None, set_by: SetBy | None) -> Owner | None:
     return decide_thing(made, set_by, _Named(*named)) if named else None
 
 
-def short(record: Record) -> dict[str, Any]:
-    """What each event of a thing tells of it."""
-    shown = record.id[:12] if record.kind == CONTAINER else record.id
-    return {"kind": record.kind, "id": shown, "name": record.name}
-
-
-def claim(connection: sqlite3.Connection, wanted: Claim, now: float, source: str) -> bool:
+def claim(connection: sqlite3.Connection, wanted: Claim, now: float) -> bool:
     """Record who made a thing; whether it is recorded so.
 
     The first claim on a thing stays. A volume's or image's id may come again after its end, and its end
     may be heard of late; what the gateway says was made is then another thing than what is recorded. But
     an image that was there before it was asked for is nobody's for pulling it once more.
+
+    Whoever concludes owners tells of a change: a container's row is left undecided for that.
     """
     row = rows.thing(connection, wanted.kind, wanted.id)
     made = wanted.made
@@ -100,16 +95,6 @@ def claim(connection: sqlite3.Connection, wanted: Claim, now: float, source: str
         updated=now,
     )
     rows.put_thing(connection, rows.Row(record, row.known, wanted.kind == CONTAINER))
-    if before.owner.known and (before.owner.uid, before.owner.user) != (owner.uid, owner.user):
-        details = {
-            **short(record),
-            "uid": owner.uid,
-            "method": owner.method,
-            "before": before.owner.user,
-            "before_uid": before.owner.uid,
-            "before_method": before.owner.method,
-        }
-        commit_event(connection, Event("owner.changed", source, user=owner.user, details=details))
     if wanted.kind == EXEC:
         trim_execs(connection, owner.uid, wanted.parent)
     return True
