@@ -23,11 +23,18 @@ ENGINE = "/run/ds01/engine.sock"
 DROP_IN = "/etc/systemd/system/docker.socket.d/90-ds01-engine.conf"
 SERVICE = "ds01-gateway.service"
 
-#: Asks at the door all the time; a caller who is refused, cut off or answered wrongly counts.
+#: How long callers go on after the last thing that a test did to the door.
+KNOCK_ON_SECONDS = 5.0
+
+#: Asks at the door all the time, until some seconds after its input ends; a caller who is refused, cut
+#: off or answered wrongly counts.
 KNOCK = f"""
-import json, socket, sys, time
-end, failed, asked, worst = time.monotonic() + float(sys.argv[1]), [], 0, 0.0
+import json, select, socket, sys, time
+end, failed, asked, worst = time.monotonic() + 300, [], 0, 0.0
+watched = [sys.stdin]
 while time.monotonic() < end:
+    if select.select(watched, [], [], 0)[0]:
+        watched, end = [], time.monotonic() + {KNOCK_ON_SECONDS}
     begun = time.monotonic()
     with socket.socket(socket.AF_UNIX) as caller:
         caller.settimeout(90)
@@ -92,16 +99,14 @@ class GatewayLab:
     def pids(self, *names: str) -> list[int]:
         return [self.engine.pid(name) for name in names]
 
-    def knock(self, seconds: float) -> subprocess.Popen[str]:
-        """Begin to ask at the door; :meth:`knocked` has the result."""
-        words = ssh.command(
-            self.lab.settings, "root", [f"python3 -c {shlex.quote(KNOCK)} {seconds}"]
-        )
+    def knock(self) -> subprocess.Popen[str]:
+        """Begin to ask at the door; :meth:`knocked` ends it and has the result."""
+        words = ssh.command(self.lab.settings, "root", [f"python3 -c {shlex.quote(KNOCK)}"])
         return subprocess.Popen(
             words,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             text=True,
         )
 

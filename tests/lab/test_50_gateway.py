@@ -44,7 +44,7 @@ echo $(( ($(date +%s%N) - begun) / 1000000 ))
 
 
 def test_a_gateway_that_is_killed_is_back_before_a_caller_notices(gateway: GatewayLab) -> None:
-    asking = gateway.knock(15)
+    asking = gateway.knock()
     # What a start costs here by itself: an emulated guest on a busy machine needs seconds for it.
     start_seconds = int(gateway.lab.run(RESTARTS).stdout) / 1000
     knocked = gateway.knocked(asking)
@@ -89,7 +89,7 @@ def test_undo_and_take_over_with_running_containers_and_callers(gateway: Gateway
     assert "changed=0" in gateway.play("undo_gateway.yml")
 
     _a_run_that_was_killed(gateway.lab)
-    asking = gateway.knock(90)
+    asking = gateway.knock()
     told = gateway.play("site.yml", *TAGS)
     assert "has-socket" in told
     assert gateway.pids(*names) == before
