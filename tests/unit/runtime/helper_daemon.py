@@ -28,7 +28,6 @@ from ds01.core.store import migrate, open_store
 from ds01.daemon.allowances import Directory
 from ds01.daemon.parts import Parts, Places
 from ds01.daemon.published import publisher
-from ds01.daemon.rounds import ContainerEvent
 from ds01.daemon.service import Daemon
 from ds01.daemon.systemd import Notifier
 from ds01.host.accounts import HostAccount
@@ -102,7 +101,7 @@ class FakeWorld:
             raise self.start_error
         self.started.append(container)
 
-    def events(self) -> Iterator[ContainerEvent]:
+    def events(self, since: str | None = None) -> Iterator[Mapping[str, Any] | None]:
         return iter(())
 
 

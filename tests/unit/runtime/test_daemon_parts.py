@@ -11,8 +11,9 @@ import os
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ds01.core import store
@@ -166,7 +167,7 @@ def test_a_container_that_does_not_start_is_tried_less_and_less_often() -> None:
 
 def test_an_engine_that_is_away_is_listened_for_less_and_less_often() -> None:
     class Away(FakeWorld):
-        def events(self) -> Iterator[ContainerEvent]:
+        def events(self, since: str | None = None) -> Iterator[Mapping[str, Any] | None]:
             raise Ds01Error("the engine does not answer")
 
     pauses: list[float] = []
@@ -183,9 +184,9 @@ def test_an_engine_that_is_away_is_listened_for_less_and_less_often() -> None:
 
 def test_the_ear_ends_when_nobody_wants_to_be_told() -> None:
     class Talking(FakeWorld):
-        def events(self) -> Iterator[ContainerEvent]:
-            yield ContainerEvent("")
-            yield ContainerEvent("start", "c" * 64)
+        def events(self, since: str | None = None) -> Iterator[Mapping[str, Any] | None]:
+            yield None
+            yield {"Type": "container", "Action": "start", "Actor": {"ID": "c" * 64}}
 
     heard: list[ContainerEvent] = []
 

@@ -25,17 +25,26 @@ from ds01.core.errors import Ds01Error
 from ds01.core.events import EVENTS_PATH, Event, EventError, append
 from ds01.core.gpu_settings import GpuSettings, read_settings
 from ds01.core.lease_files import LeaseFiles
+from ds01.core.owner_book import OwnerBook
+from ds01.core.owner_lookout import OwnerWorld
+from ds01.core.owner_publish import Publisher as OwnerPublisher
+from ds01.core.owner_settings import OwnerSettings
+from ds01.core.owner_settings import read_settings as read_owner_settings
+from ds01.core.owner_sync import OwnerSync
 from ds01.core.store import STATE_PATH, StoreCorrupt, StoreError, StoreMissing, StoreVersion
 from ds01.daemon.parts import Parts, Places
 from ds01.daemon.protocol import Request
 from ds01.daemon.server import Caller, Server
 from ds01.daemon.service import Daemon
 from ds01.daemon.systemd import Notifier, notifier, passed_sockets, watchdog_seconds
+from ds01.daemon.tracker import Tracker
 from ds01.daemon.worker import Worker
 from ds01.host.cdi_spec import VendorSpec
 from ds01.host.peer import Peer, peer_of
 
 AGAIN_SECONDS = 5.0
+PUBLISH_LOCK_SECONDS = 0.5
+"""Another program that holds the views' lock for longer holds up no events; they are written later."""
 
 
 def run(_options: argparse.Namespace, _output: Output) -> int:
@@ -65,9 +74,10 @@ async def _serve(
     listener: socket.socket, opened: store.Store, told: Notifier, watchdog: float | None
 ) -> int:
     from ds01.daemon.published import publisher
-    from ds01.daemon.world import HostWorld
+    from ds01.daemon.world import HostWorld, owner_world
 
     folder = os.path.dirname(opened.path)
+    tracker = make_tracker(opened, owner_world(), folder)
     parts = Parts(
         listener=listener,
         book=make_book(opened),
@@ -76,6 +86,8 @@ async def _serve(
         places=Places(publish=publisher(folder)),
         watchdog=watchdog,
         group_id=group_id,
+        tracker=tracker,
+        sync_owners=tracker.sync_now,
     )
     daemon = Daemon(parts)
     daemon.heed_signals()
@@ -91,6 +103,22 @@ def make_book(opened: store.Store, source: str = "ds01d") -> Book:
         settings = GpuSettings()
     files = LeaseFiles(VendorSpec(settings.vendor_kind))
     return Book(opened, files, host_clock, settings, source=source)
+
+
+def make_tracker(
+    opened: store.Store,
+    world: OwnerWorld,
+    folder: str,
+    events_path: str = EVENTS_PATH,
+    settings: Callable[[], OwnerSettings] = read_owner_settings,
+) -> Tracker:
+    """What keeps the records of owners of this host.
+
+    :param folder: where they are published.
+    """
+    book = OwnerBook(opened, events_path)
+    publisher = OwnerPublisher(folder, PUBLISH_LOCK_SECONDS)
+    return Tracker(OwnerSync(book, world, publisher), settings)
 
 
 def group_id(name: str) -> int | None:

@@ -60,8 +60,13 @@ class World(Protocol):
     def start(self, container: str) -> None:
         """Start a container."""
 
-    def events(self) -> Iterator[ContainerEvent]:
-        """The engine's events until the connection ends."""
+    def events(self, since: str | None = None) -> Iterator[Mapping[str, Any] | None]:
+        """The engine's events as it sends them, until the connection ends.
+
+        None comes first: the engine is listened to; and again when nothing happens for a while.
+
+        :param since: seconds with nine decimals: what happened since then comes first.
+        """
 
 
 class Starts:

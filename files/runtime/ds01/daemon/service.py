@@ -10,6 +10,7 @@ engine's events, by changes of the limits and settings, and by a timer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -113,7 +114,9 @@ class Daemon:
             self._spawn(self.server.run)
             self._spawn(self._keep_touching)
             self._spawn(self._keep_alive)
-            Ear(self._parts.world, self._hears).begin()
+            if self._parts.tracker:
+                self._parts.tracker.begin(self._fail_soon)
+            Ear(self._parts.world, self._hears, recorder=self._parts.tracker).begin()
             self._parts.notifier.tell(READY=1, STATUS="serving")
             await self.ending.wait()
         except Ds01Error as error:
@@ -132,6 +135,9 @@ class Daemon:
         if self._due:
             self._due.cancel()
         await end_all(self._tasks)
+        if self._parts.tracker:
+            stop = self._parts.tracker.stop
+            await asyncio.get_running_loop().run_in_executor(None, stop, STOP_SECONDS)
         await asyncio.get_running_loop().run_in_executor(None, self._worker.stop, STOP_SECONDS)
 
     def heed_signals(self) -> None:
@@ -149,6 +155,11 @@ class Daemon:
         """End so that systemd starts us anew: what is wrong is mended at a start."""
         self.failure = error
         self.ending.set()
+
+    def _fail_soon(self, error: Ds01Error) -> None:
+        """The same, from another thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._fail, error)
 
     def _spawn(self, work: Work) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -251,6 +262,8 @@ class Daemon:
             self._fail(StoreCorrupt("the state store has been removed", store))
         if changed & {store, f"{store}-wal", folder}:
             self._spawn(self._refresh)
+            if self._parts.tracker:
+                self._parts.tracker.commits()
         if changed & {places.limits, places.settings}:
             self._spawn(self._reload)
         if places.release in changed and _link(places.release) not in (None, self._release):
@@ -347,7 +360,8 @@ class Daemon:
             self._fail(Ds01Error(what, directory))
             return
         await self._job(self.rounds.go, slow=True)
-        fault = self.rounds.engine_fault
+        owners = self._parts.tracker.fault if self._parts.tracker else ""
+        fault = self.rounds.engine_fault or (f"owners: {owners}" if owners else "")
         self._parts.notifier.tell(STATUS=f"serving; {fault}" if fault else "serving")
 
     async def _keep_alive(self) -> None:

@@ -5,19 +5,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ds01.core.lookout import Lookout
+from ds01.core.owner_lookout import OwnerLookout
 from ds01.core.sightings import SeenContainer
-from ds01.daemon.rounds import ContainerEvent
 from ds01.host import nvml
+from ds01.host.container_cgroup import ContainerCgroups
 from ds01.host.engine import EngineError, find_socket
 from ds01.host.engine_events import events
 from ds01.host.engine_gpu import GpuEngine, engine_since
+from ds01.host.engine_things import EVENT_ACTIONS, EVENT_TYPES, ThingsEngine
+from ds01.host.owner_accounts import OwnerAccounts
+from ds01.host.paths import Paths
 from ds01.host.procs import Processes
+from ds01.threads import Bounded, Hung
 
-ACTIONS = ["create", "start", "die", "pause", "unpause", "rename", "destroy"]
+IDLE_SECONDS = 60.0
+GROUP_SECONDS = 60.0
+GROUP_PATIENCE_SECONDS = 2.0
 
 
 class HostWorld(Lookout):
@@ -51,22 +61,51 @@ class HostWorld(Lookout):
         with self.told():
             self._docker.start(container)
 
-    def events(self) -> Iterator[ContainerEvent]:
-        """What happens to containers, until the engine ends the stream.
+    def events(self, since: str | None = None) -> Iterator[Mapping[str, Any] | None]:
+        """What happens at the engine, until it ends the stream.
 
         :raises Ds01Error: the engine does not answer.
         """
-        listening = False
         with self.told():
-            # Each idle minute None comes, as it did when the engine began to listen.
-            for found in events(find_socket(), idle=60.0, event=ACTIONS):
-                if found is not None:
-                    yield ContainerEvent(str(found.get("Action", "")), _container(found))
-                elif not listening:
-                    listening = True
-                    yield ContainerEvent("")
+            yield from events(
+                find_socket(), since, idle=IDLE_SECONDS, type=EVENT_TYPES, event=EVENT_ACTIONS
+            )
 
 
-def _container(found: Mapping[str, Any]) -> str:
-    actor = found.get("Actor")
-    return str(actor.get("ID", "")) if isinstance(actor, dict) else ""
+def owner_world() -> OwnerLookout:
+    """This host as ownership looks at it."""
+    groups = Groups()
+    return OwnerLookout(
+        lambda: ThingsEngine(find_socket()),
+        ContainerCgroups(),
+        OwnerAccounts(),
+        Paths(),
+        EngineError,
+        groups.members,
+    )
+
+
+class Groups:
+    """Members of Unix groups, asked for in a thread that may hang and remembered for a while."""
+
+    def __init__(self) -> None:
+        self._threads = Bounded("groups", 1)
+        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
+
+    def members(self, group: str) -> tuple[str, ...]:
+        """Names of a group's members; those that were last known while nobody can tell."""
+        now = time.monotonic()
+        at, found = self._known.get(group, (-GROUP_SECONDS, ()))
+        if now - at >= GROUP_SECONDS:
+            # Where nobody answers the next one asks again, but not at once.
+            with contextlib.suppress(Hung, OSError):
+                found = self._threads.call(lambda: _members(group), GROUP_PATIENCE_SECONDS)
+            self._known[group] = (now, found)
+        return found
+
+
+def _members(group: str) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(grp.getgrnam(group).gr_mem))
+    except KeyError:
+        return ()
