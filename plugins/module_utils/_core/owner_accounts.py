@@ -151,7 +151,7 @@ class Directory:
         """
         account = self.account(uid)
         if account is None:
-            return Named(uid, called or str(uid), exists=False)
+            return Named(uid, called if is_name(called) else str(uid), exists=False)
         return Named(account.uid, account.name, exists=True)
 
     def of_number(self, text: str) -> Named | str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .owner_accounts import Directory, Named, same_person, same_spelling
+from .owner_accounts import Directory, Named, is_name, same_person, same_spelling
 from .owner_paths import paths_of
 from .owner_strategies import STRATEGIES, Finding, Look
 from .owner_words import clean, day, shown
@@ -115,7 +115,7 @@ def _certain(made: Made | None, set_by: SetBy | None, directory: Directory) -> l
 
 def _once(called: str, named: Named) -> str:
     """That an account had another name when it was written down: renamed since, or its number reused."""
-    if not called or called == str(named.uid) or same_spelling(called, named.user):
+    if not is_name(called) or called == str(named.uid) or same_spelling(called, named.user):
         return ""
     return f" (then called {shown(called)})"
 
