@@ -69,6 +69,7 @@ def events(
     since: float | str | None = None,
     idle: float = 1.0,
     timeout: float = TIMEOUT_SECONDS,
+    until: float | None = None,
     **filters: list[str],
 ) -> Iterator[dict[str, Any] | None]:
     """What happens to containers or other things, until the engine ends the stream.
@@ -81,12 +82,15 @@ def events(
         remembers it; as a text with nine decimals, since a float has no nanoseconds.
     :param idle: seconds.
     :param timeout: seconds for connecting and for the answer's head.
+    :param until: seconds since the epoch: the engine ends the stream there, at once where it is past.
     :param filters: of the API, such as ``event=["start", "die"]``; the type is container if not given.
     :raises EngineError: no answer, an error, or what is no stream of events.
     """
     query = {"filters": json.dumps({"type": ["container"], **filters})}
     if since is not None:
         query["since"] = since if isinstance(since, str) else f"{since:.9f}"
+    if until is not None:
+        query["until"] = f"{until:.9f}"
     target = f"/events?{urlencode(query)}"
     where = f"{path} GET {target}"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
