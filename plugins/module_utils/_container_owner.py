@@ -42,7 +42,7 @@ def change(params: Mapping[str, Any], check_mode: bool) -> tuple[dict[str, Any],
         with shell.opened(params, "ds01_container_owner", check_mode or state == "found") as owners:
             before = owners.book.records(CONTAINER, gone=True) if state == "synced" else []
             shown = contents(params["publish_dir"])
-            owners.compare()
+            owners.compare(deep=state == "synced")
             if state == "synced":
                 return _synced(owners, before, shown), owners.warnings
             return _one(owners, params, word), owners.warnings

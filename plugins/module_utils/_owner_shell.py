@@ -66,14 +66,15 @@ class Owners:
     warnings: list[str] = field(default_factory=list)
     current: bool = True
 
-    def compare(self) -> None:
+    def compare(self, deep: bool = False) -> None:
         """Make the records agree with the engine, as far as it answers.
 
+        :param deep: inspect all containers, not only those of which too little is known.
         :raises Ds01Error: the store cannot be written.
         """
         try:
             self._await_daemon()
-            self.sync.sync()
+            self.sync.sync(deep=deep)
         except EngineAway as error:
             self.current = False
             away = f"the engine does not answer, so this is as it was last seen: {error}"
