@@ -129,33 +129,46 @@ def _head(sock: socket.socket, where: str) -> tuple[bytes, bytes]:
     return head, body
 
 
+class _Lines:
+    """Takes lines apart; an empty one stands for one that was too long.
+
+    An error instead would end the stream, and asking again bring the same event again, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._text = b""
+        self._dropping = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that are whole now, without blank ones."""
+        *lines, self._text = (self._text + data).split(b"\n")
+        if lines and self._dropping:
+            # The end of one that was told already.
+            del lines[0]
+            self._dropping = False
+        found = [b"" if len(one) > _LINE_MAX else one for one in lines if one.strip()]
+        if len(self._text) > _LINE_MAX:
+            self._text = b""
+            if not self._dropping:
+                self._dropping = True
+                found.append(b"")
+        return found
+
+
 def _lines(
     sock: socket.socket, body: bytes, chunks: Chunks | None, where: str
 ) -> Iterator[dict[str, Any] | None]:
-    text = b""
+    lines = _Lines()
     data = body
-    dropping = False
     while True:
         try:
-            text += chunks.feed(data) if chunks else data
+            found = lines.feed(chunks.feed(data) if chunks else data)
         except ValueError as error:
             raise EngineError(f"the stream is broken: {error}", where) from error
-        *lines, text = text.split(b"\n")
-        for line in lines:
-            if dropping:
-                dropping = False
-            elif len(line) > _LINE_MAX:
-                yield {"Type": "", "Action": DROPPED}
-            elif line.strip():
-                yield _event(line, where)
+        for line in found:
+            yield _event(line, where) if line else {"Type": "", "Action": DROPPED}
         if chunks is not None and chunks.ended:
             return
-        if len(text) > _LINE_MAX:
-            # An error would end the stream, and asking again bring the same event again, for ever.
-            text = b""
-            if not dropping:
-                dropping = True
-                yield {"Type": "", "Action": DROPPED}
         try:
             data = sock.recv(_READ)
         except TimeoutError:
