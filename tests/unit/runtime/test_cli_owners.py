@@ -171,7 +171,7 @@ def test_the_list_says_whose_each_container_is_and_how_that_is_known(
     assert "bob web bbbbbbbbbbbb running atomic batch 10 min ago label aime.mlc, weak" in lines
     assert f"bob forged cccccccccccc {made}, contradicted" in lines
     assert "unknown stray dddddddddddd running batch 10 min ago" in lines
-    assert "! forged is not certainly bob's: its label ds01.user names alice" in lines
+    assert "! forged: its label ds01.user names alice" in lines
 
 
 def test_people_see_their_own_and_administrators_all(ds01: Terminal, three: Things) -> None:
@@ -228,11 +228,11 @@ def test_the_lists_colours_tell_what_is_not_certain(three: Things) -> None:
 
     screen = Screen()
     rows = [short(record) for record in three.book.records()]
-    found = {"now": NOW, "admin": True, "things": rows, "left_out": 3}
+    found = {"now": NOW, "admin": True, "fault": "no disk", "things": rows, "left_out": 3}
     owners_text.show_list(found, "container", "", Output(stream=screen))
     text = screen.getvalue()
     assert "\x1b[33mbob\x1b[0m" in text and "\x1b[31munknown\x1b[0m" in text
-    assert "3 older ones are left out" in text
+    assert "3 older ones are left out" in text and "be of before: no disk" in text
 
 
 def test_no_name_drives_the_terminal(ds01: Terminal, things: Things) -> None:
@@ -265,7 +265,7 @@ def test_a_weak_owner_is_shown_with_what_could_be_wrong(ds01: Terminal, things: 
     out = ds01("bob", "owners", "show", "bbbb")[1]
     assert "/home/bob/site, which it mounts" in out
     assert "weak: anybody who may mount it could have" in out
-    assert "not through the door, or before its time" in out
+    assert "not through the door, as far as is known" in out
 
 
 def test_one_of_nobody_known_says_so(ds01: Terminal, three: Things) -> None:
@@ -344,14 +344,8 @@ def test_an_administrators_word_counts_most_and_is_an_event(
     assert ds01.names("bob") == ["web", "forged", "stray"]
     (event,) = helper.log("owner.set")
     assert event["user"] == "bob"
-    told = {key: event["details"][key] for key in ("by", "uid", "reason", "name", "before")}
-    assert told == {
-        "by": "dana",
-        "uid": 1002,
-        "reason": "bob said so",
-        "name": "stray",
-        "before": "",
-    }
+    told = {key: event["details"][key] for key in ("by", "uid", "reason", "name")}
+    assert told == {"by": "dana", "uid": 1002, "reason": "bob said so", "name": "stray"}
     again = ds01("dana", "owners", "set", "stray", "bob", "--reason", "bob said so")[1]
     assert "was set so already" in again
     assert len(helper.log("owner.set")) == 1
@@ -406,11 +400,14 @@ def test_a_word_about_several_or_nothing_changes_nothing(
     assert not helper.log("owner.set")
 
 
-def test_sync_tells_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = Output()
-    owners_text.show_sync({"containers": 3, "changed": 1, "faults": ["images: no answer"]}, output)
+def test_sync_tells_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"containers": 3, "unknown": 1, "faults": {"image": "no answer"}}
+    owners_text.show_sync(found, Output())
     out = capsys.readouterr().out
-    assert out == "Compared with the engine. containers: 3, changed: 1\n! images: no answer\n"
+    assert out == (
+        "Compared with all that the engine has, containers: 3, unknown: 1\n"
+        "! images could not be looked at: no answer\n"
+    )
 
 
 # --- why -----------------------------------------------------------------------------------------

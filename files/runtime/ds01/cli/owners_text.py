@@ -53,6 +53,8 @@ def candidate_words(thing: Thing) -> str:
 def show_list(found: Mapping[str, Any], kind: str, nothing: str, output: Output) -> None:
     """``owners list`` for people."""
     things, now = found["things"], found["now"]
+    if found["fault"]:
+        output.line(("!", "red"), f" this may not be all, or be of before: {found['fault']}")
     if not things:
         output.line(nothing)
         return
@@ -87,7 +89,7 @@ def _show_against(things: Iterable[Thing], output: Output) -> None:
     for thing in things:
         for words in thing["contradictions"]:
             name = thing["name"] or thing["short_id"]
-            output.line(("!", "red"), f" {name} is not certainly {thing['owner']}'s: {words}")
+            output.line(("!", "red"), f" {name}: {words}")
 
 
 def _text(cell: Cell) -> str:
@@ -172,7 +174,7 @@ def _evidence(thing: Thing) -> list[Cell]:
     for number, one in enumerate(thing["evidence"]):
         decided = number == 0 and thing["owner"] is not None
         lines.append(f"{number + 1}. {one['words']}{' (this decided)' if decided else ''}")
-    return lines or ["nothing about it names anybody"]
+    return lines
 
 
 def _said(said: Mapping[str, Any] | None) -> list[Cell]:
@@ -186,7 +188,7 @@ def _made(thing: Thing, now: float) -> list[Cell]:
     made = thing["made"]
     when = f"{moment(thing['created'])} ({_ago(thing['created'], now)})" if thing["created"] else ""
     if made is None:
-        return [f"{when}; not through the door, or before its time"] if when else []
+        return [f"{when}; not through the door, as far as is known"] if when else []
     admin = ", an administrator" if made["admin"] else ""
     client = f" by a client that calls itself {made['agent']}" if made["agent"] else ""
     inside = f", from within container {made['container'][:12]}" if made["container"] else ""
@@ -221,8 +223,7 @@ def moment(seconds: float) -> str:
 
 def show_sync(found: Mapping[str, Any], output: Output) -> None:
     """``owners sync`` for people."""
-    numbers = {key: value for key, value in found.items() if isinstance(value, int)}
-    words = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in numbers.items())
-    output.line(("Compared with the engine", "green"), f". {words}" if words else "")
-    for fault in found.get("faults", ()):
-        output.line(("!", "red"), f" {fault}")
+    words = "".join(f", {key}: {value}" for key, value in found.items() if isinstance(value, int))
+    output.line(("Compared with all that the engine has", "green"), words)
+    for kind, fault in found.get("faults", {}).items():
+        output.line(("!", "red"), f" {kind}s could not be looked at: {fault}")

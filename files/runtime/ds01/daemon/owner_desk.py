@@ -75,6 +75,7 @@ class OwnerDesk:
 
     :param sync: compares the book with the engine now; returns what was done.
     :param directory: accounts.
+    :param fault: why the records may be behind; empty when they are not.
     :param clock: seconds of the wall clock.
     """
 
@@ -83,11 +84,13 @@ class OwnerDesk:
         book: Book,
         sync: Callable[[], dict[str, Any]],
         directory: Directory,
+        fault: Callable[[], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.book = book
         self._sync = sync
         self._directory = directory
+        self._fault = fault
         self._clock = clock
 
     # --- before the worker --------------------------------------------------------------------------
@@ -178,6 +181,7 @@ class OwnerDesk:
         return {
             "now": self._clock(),
             "admin": caller.admin,
+            "fault": self._fault() if caller.admin else "",
             "things": [short(record) for record in kept],
             "left_out": len(shown) - len(kept),
         }

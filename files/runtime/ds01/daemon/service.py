@@ -71,7 +71,7 @@ class Daemon:
             parts.directory,
             self.rounds.go,
             door,
-            OwnerDesk(owners, parts.sync_owners, parts.directory),
+            OwnerDesk(owners, parts.sync_owners, parts.directory, self._owner_fault),
         )
         self.server = Server(
             parts.listener, self.desk, self._worker, self._slow, self._is_admin, parts.who
@@ -155,6 +155,10 @@ class Daemon:
         """End so that systemd starts us anew: what is wrong is mended at a start."""
         self.failure = error
         self.ending.set()
+
+    def _owner_fault(self) -> str:
+        """Why the records of owners may be behind; empty when they are not."""
+        return self._parts.tracker.fault if self._parts.tracker else ""
 
     def _fail_soon(self, error: Ds01Error) -> None:
         """The same, from another thread."""
@@ -360,7 +364,7 @@ class Daemon:
             self._fail(Ds01Error(what, directory))
             return
         await self._job(self.rounds.go, slow=True)
-        owners = self._parts.tracker.fault if self._parts.tracker else ""
+        owners = self._owner_fault()
         fault = self.rounds.engine_fault or (f"owners: {owners}" if owners else "")
         self._parts.notifier.tell(STATUS=f"serving; {fault}" if fault else "serving")
 

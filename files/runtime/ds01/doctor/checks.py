@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ds01.core.errors import Ds01Error
 from ds01.doctor.engine import check_daemon_json, check_engine
-from ds01.doctor.event_log import check_event_log
+from ds01.doctor.event_log import check_event_log, check_silence
 from ds01.doctor.finding import Finding, Severity
 from ds01.doctor.gateway import check_door, check_observed
 from ds01.doctor.gpu import check_daemon, check_leases
@@ -21,6 +21,7 @@ from ds01.doctor.limits import (
     check_kernel,
 )
 from ds01.doctor.machine import Machine, this_machine
+from ds01.doctor.owners import check_owners
 from ds01.doctor.release import check_release_links, check_self
 
 Check = Callable[[Machine], Iterable[Finding]]
@@ -44,7 +45,9 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("observed users", check_observed),
     ("helper daemon", check_daemon),
     ("GPU leases", check_leases),
+    ("owners", check_owners),
     ("event log", check_event_log),
+    ("silence", check_silence),
 )
 
 

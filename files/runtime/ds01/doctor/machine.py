@@ -19,6 +19,7 @@ from ds01.core.limits import Limits
 if TYPE_CHECKING:
     from ds01.doctor.gateway import GatewayFacts
     from ds01.doctor.gpu import GpuFacts
+    from ds01.doctor.owners import OwnerFacts
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Machine:
     :param host: cgroups, systemd, accounts, disks.
     :param engine_info: the engine's ``GET /info``; raises what ``engine_errors`` names.
     :param unit_state: ActiveState of a unit, as ``systemctl is-active`` says it.
-    :param gpu: of GPU leases; None where they are not looked at. So with ``gateway``, the door.
+    :param gpu: of GPU leases; None where they are not looked at. So with ``gateway``, the door, and with
+        ``owners``.
     """
 
     host: HostPort
@@ -59,6 +61,7 @@ class Machine:
     engine_errors: tuple[type[Exception], ...] = ()
     gpu: GpuFacts | None = None
     gateway: GatewayFacts | None = None
+    owners: OwnerFacts | None = None
 
     @cached_property
     def applied(self) -> tuple[Limits, IoSettings]:
@@ -90,6 +93,7 @@ def this_machine() -> Machine:
     """The host that this runs on."""
     from ds01.doctor.gateway import this_host as this_door
     from ds01.doctor.gpu import this_host
+    from ds01.doctor.owners import this_host as these_owners
     from ds01.host.engine import Engine, EngineError
     from ds01.host.host import Host
     from ds01.host.systemd import run_command
@@ -105,4 +109,5 @@ def this_machine() -> Machine:
         engine_errors=(EngineError,),
         gpu=this_host(),
         gateway=this_door(),
+        owners=these_owners(),
     )
