@@ -289,7 +289,8 @@ def _assigned(fitting: Mapping[str, Sequence[Intent]]) -> dict[str, str] | None:
     by_token: dict[str, str] = {}
 
     def seat(thing: str, tried: set[str]) -> bool:
-        for one in fitting[thing]:
+        # A free one first, so that what can goes in the order of asking.
+        for one in sorted(fitting[thing], key=lambda one: one.token in by_token):
             if one.token in tried:
                 continue
             tried.add(one.token)
