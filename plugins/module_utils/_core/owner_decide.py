@@ -108,7 +108,9 @@ def _certain(made: Made | None, set_by: SetBy | None, directory: Directory) -> l
             f", from within the container {shown(made.container[:12])}" if made.container else ""
         )
         mended = ", as was found after the gateway had died meanwhile" if made.mended else ""
-        reason = f"the gateway saw {named.words} make it{_once(made.user, named)}{inside}{mended}"
+        kept = ", as the published files told when the store was lost" if made.restored else ""
+        once = _once(made.user, named)
+        reason = f"the gateway saw {named.words} make it{once}{inside}{mended}{kept}"
         found.append(Finding(GATEWAY, named, reason, confidence=CERTAIN))
     return found
 

@@ -172,6 +172,7 @@ class Made:
     :param container: id of the container that it was asked from; empty on the host.
     :param admin: the caller had an administrator's rights.
     :param mended: the gateway died in between, and the thing was found to be the one it had asked for.
+    :param restored: the store was lost since, and this is what the published view said.
     """
 
     uid: int
@@ -181,6 +182,7 @@ class Made:
     container: str = ""
     admin: bool = False
     mended: bool = False
+    restored: bool = False
 
 
 @dataclass(frozen=True)

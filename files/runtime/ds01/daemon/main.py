@@ -27,7 +27,9 @@ from ds01.core.gpu_settings import GpuSettings, read_settings
 from ds01.core.lease_files import LeaseFiles
 from ds01.core.owner_book import OwnerBook
 from ds01.core.owner_lookout import OwnerWorld
+from ds01.core.owner_publish import CONTAINERS
 from ds01.core.owner_publish import Publisher as OwnerPublisher
+from ds01.core.owner_restore import restore
 from ds01.core.owner_settings import OwnerSettings
 from ds01.core.owner_settings import read_settings as read_owner_settings
 from ds01.core.owner_sync import OwnerSync
@@ -117,8 +119,20 @@ def make_tracker(
     :param folder: where they are published.
     """
     book = OwnerBook(opened, events_path)
+    restore_owners(book, folder)
     publisher = OwnerPublisher(folder, PUBLISH_LOCK_SECONDS)
     return Tracker(OwnerSync(book, world, publisher), settings)
+
+
+def restore_owners(book: OwnerBook, folder: str) -> None:
+    """After a store was lost: certain owners come back from what was published of them."""
+    try:
+        count = restore(book, os.path.join(folder, CONTAINERS))
+    except Ds01Error as error:
+        print(f"ds01d: {error}", file=sys.stderr)
+    else:
+        if count:
+            print(f"ds01d: owners of {count} containers taken over from before", file=sys.stderr)
 
 
 def group_id(name: str) -> int | None:
