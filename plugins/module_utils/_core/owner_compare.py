@@ -14,9 +14,6 @@ from .owner_events import CREATE, DESTROY, DIE, RUNNING, START
 from .owner_lookout import OwnerWorld, Seen
 from .owners import CONTAINER, Record
 
-LOOK_SECONDS = 5.0
-"""For all containers together that have to be inspected."""
-
 
 def differences(known: Mapping[str, Record], listed: Sequence[Seen]) -> dict[str, str]:
     """Containers that are not as they are recorded: what they are now, by id; empty: gone."""
@@ -32,11 +29,15 @@ def differences(known: Mapping[str, Record], listed: Sequence[Seen]) -> dict[str
 class Compare:
     """Makes the draft's containers what the engine shows.
 
+    :param patience: seconds that all inspections together are waited for.
     :ivar unfinished: containers whose inspection did not come back in time.
     """
 
-    def __init__(self, world: OwnerWorld, draft: Draft, known: Mapping[str, Record]) -> None:
+    def __init__(
+        self, world: OwnerWorld, draft: Draft, known: Mapping[str, Record], patience: float
+    ) -> None:
         self._world = world
+        self._patience = patience
         self._draft = draft
         self._known = known
         self.unfinished: set[str] = set()
@@ -52,7 +53,7 @@ class Compare:
         :returns: what was inspected.
         """
         wanted = [one.facts.id for one in listed if deep or self._must_look(one, changed)]
-        looked = self._world.look(wanted, LOOK_SECONDS) if wanted else {}
+        looked = self._world.look(wanted, self._patience) if wanted else {}
         self.unfinished = {one for one in wanted if one not in looked}
         there = set()
         for one in listed:
@@ -87,7 +88,7 @@ class Compare:
             record = with_name(record, name)
         if changed and before != state:
             self._passed(record, seen, before, state)
-            record = in_state(record, state, self._world)
+            record = in_state(record, state)
         elif record.state in RUNNING:
             record = self._inside(record)
         self._draft.put(record)
@@ -106,7 +107,7 @@ class Compare:
             replace(record, gone=None) if record is not None else Record(CONTAINER, seen.facts.id)
         )
         blank = with_facts(replace(blank, state=""), seen.facts)
-        made = with_name(in_state(blank, state, self._world), name)
+        made = with_name(in_state(blank, state), name)
         self._draft.put(made)
         if is_known or (record is not None and record.gone is not None):
             return
@@ -146,7 +147,7 @@ class Compare:
             return
         if record.state in RUNNING:
             self._draft.tell(record, DIE, at, seen_by="sync")
-        record = replace(in_state(record, "removed", self._world), gone=at)
+        record = replace(in_state(record, "removed"), gone=at)
         self._draft.put(record)
         self._draft.tell(record, DESTROY, at, seen_by="sync")
 

@@ -37,12 +37,21 @@ class Draft:
 
     :param known: a thing as it is recorded, by kind and id.
     :param source: the program's name in events.
+    :param patience: seconds that paths which hang are waited for.
+    :ivar incomplete: containers of which not all could be looked at in that time.
     """
 
     def __init__(
-        self, world: OwnerWorld, known: Callable[[str, str], Record | None], source: str
+        self,
+        world: OwnerWorld,
+        known: Callable[[str, str], Record | None],
+        source: str,
+        patience: float,
     ) -> None:
         self._world = world
+        self._patience = patience
+        self._at = world.now()
+        self.incomplete: set[str] = set()
         self._known = known
         self._source = source
         self._before: dict[Key, Record | None] = {}
@@ -76,19 +85,29 @@ class Draft:
         """Whose the changed things are."""
         for record in self.touched(CONTAINER):
             if record.facts is not None and (record.gone is None or self._former(record) is None):
-                self.put(self._container(record, record.facts))
+                record = self._inside(record, record.facts)
+                self.put(self._container(record, record.facts or ContainerFacts(record.id, "")))
         for record in list(self._now.values()):
             if record.kind != CONTAINER and record.gone is None:
                 self.put(self._thing(record))
 
+    def _inside(self, record: Record, facts: ContainerFacts) -> Record:
+        """One that runs is looked at in the kernel's books."""
+        if record.state not in RUNNING or facts.cgroup or record.gone is not None:
+            return record
+        cgroup, uids = self._world.inside(record.id, facts.cgroup_parent)
+        return replace(record, facts=replace(facts, cgroup=cgroup, uids=uids))
+
     def _container(self, record: Record, facts: ContainerFacts) -> Record:
         wanted = paths_of(facts)
-        paths = self._world.paths(wanted) if wanted else {}
+        paths = self._world.paths(wanted, self._patience) if wanted else {}
         accounts = self._world.accounts
         accounts.unsure()
         owner = decide(facts, record.made, record.set_by, accounts, paths)
         if accounts.unsure():
             owner = replace(owner, incomplete=True)
+        if owner.incomplete:
+            self.incomplete.add(record.id)
         owner = keep(self._former(record), owner)
         return replace(record, owner=owner, origin=origin(facts, record.made))
 
@@ -108,7 +127,11 @@ class Draft:
 
     def changes(self) -> list[Record]:
         """What is otherwise than it was recorded."""
-        return [record for key, record in self._now.items() if not same(self._before[key], record)]
+        return [
+            replace(record, updated=self._at)
+            for key, record in self._now.items()
+            if not same(self._before[key], record)
+        ]
 
     def events(self) -> list[Event]:
         """What happened, and what was concluded anew."""
@@ -150,14 +173,11 @@ def with_name(record: Record, name: str) -> Record:
     return replace(record, name=name, facts=facts) if name else record
 
 
-def in_state(record: Record, state: str, world: OwnerWorld) -> Record:
-    """A container in a state of the engine; one that runs is looked at in the kernel's books."""
+def in_state(record: Record, state: str) -> Record:
+    """A container in a state of the engine; where it runs is looked for when it is concluded."""
     facts = record.facts
     if facts is not None:
-        cgroup, uids = facts.cgroup, facts.uids
-        if state not in RUNNING:
-            cgroup, uids = "", ()
-        elif not cgroup or state != record.state:
-            cgroup, uids = world.inside(record.id, facts.cgroup_parent)
-        facts = replace(facts, state=state, cgroup=cgroup, uids=uids)
+        facts = replace(facts, state=state)
+        if state not in RUNNING or record.state not in RUNNING:
+            facts = replace(facts, cgroup="", uids=())
     return replace(record, state=state, facts=facts)

@@ -81,7 +81,7 @@ class Hearing:
             self._draft.put(record)
             return
         # Its creation was missed.
-        record = in_state(record, facts.state or "created", self._world)
+        record = in_state(record, facts.state or "created")
         self._draft.put(record)
         self._draft.tell(record, CREATE, facts.created, seen_by="sync")
 
@@ -95,15 +95,15 @@ class Hearing:
             if record is None or record.facts is None:
                 blank = record or Record(CONTAINER, event.id)
                 record = with_facts(blank, of_attributes(event))
-            record = replace(in_state(record, "removed", self._world), gone=event.at)
+            record = replace(in_state(record, "removed"), gone=event.at)
         elif record is None or (event.action == CREATE and record.state):
             return  # it was seen, and told of, before
         elif event.action == "rename":
             record = with_name(record, name)
         elif event.action == CREATE:
-            record = with_name(in_state(record, event.state, self._world), name)
+            record = with_name(in_state(record, event.state), name)
         elif event.state:
-            record = in_state(record, event.state, self._world)
+            record = in_state(record, event.state)
         self._draft.put(record)
         self._draft.tell(record, event.action, event.at, name, **of_event(event))
 

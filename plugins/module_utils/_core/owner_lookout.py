@@ -107,8 +107,11 @@ class OwnerWorld(Protocol):
     def thing(self, kind: str, identity: str) -> Thing | None:
         """One of them; an image by its id or reference."""
 
-    def paths(self, wanted: Iterable[str]) -> Mapping[str, PathFacts]:
-        """What the file system says of some paths."""
+    def paths(self, wanted: Iterable[str], seconds: float) -> Mapping[str, PathFacts]:
+        """What the file system says of some paths.
+
+        :param seconds: how long all of them are waited for; later questions may find more.
+        """
 
     def members(self, group: str) -> tuple[str, ...]:
         """Names of the members of a Unix group; those that were last known while nobody can tell."""
@@ -171,7 +174,7 @@ class AccountsPortOfHost(Protocol):
 class PathsPort(Protocol):
     """The adapter of the file system."""
 
-    def look(self, wanted: Iterable[str]) -> Mapping[str, Any]:
+    def look(self, wanted: Iterable[str], seconds: float | None = None) -> Mapping[str, Any]:
         """With the fields of :class:`.owners.PathFacts`."""
 
 
@@ -308,11 +311,11 @@ class OwnerLookout:
             row = ask[kind](identity)
         return None if row is None else Thing(kind, **row)
 
-    def paths(self, wanted: Iterable[str]) -> dict[str, PathFacts]:
+    def paths(self, wanted: Iterable[str], seconds: float) -> dict[str, PathFacts]:
         """What the file system says of some paths."""
         return {
             path: PathFacts(path, row.uid, row.links, row.above, row.reachable)
-            for path, row in self._paths.look(wanted).items()
+            for path, row in self._paths.look(wanted, seconds).items()
         }
 
     def members(self, group: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import Ds01Error
@@ -21,13 +21,16 @@ from .owner_compare import Compare, differences
 from .owner_draft import Draft, with_facts
 from .owner_events import heard
 from .owner_hear import Hearing
-from .owner_intents import EARLY_SECONDS, LATE_SECONDS, Found, Intent, match
 from .owner_lookout import OwnerWorld, Seen, Thing
+from .owner_mend import lost_intents, mend
 from .owner_publish import Publisher
 from .owner_settings import OwnerSettings
-from .owner_things import Things
+from .owner_things import Things, changes
 from .owners import CONTAINER, IMAGE, NETWORK, VOLUME, Record
 
+EVENT_SECONDS = 0.1
+"""So long one event's paths hold up all others; what they say later is concluded later."""
+SYNC_SECONDS = 5.0
 FINISH_SECONDS = 0.02
 _MARKS = 8192
 _GONE = 8192
@@ -57,6 +60,7 @@ class OwnerSync:
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._marks: OrderedDict[str, None] = OrderedDict()
         self._unfinished: set[str] = set()
+        self._incomplete: set[str] = set()
 
     # --- what is known ------------------------------------------------------------------------------
 
@@ -72,16 +76,16 @@ class OwnerSync:
 
     @property
     def unfinished(self) -> bool:
-        """Whether inspections have not come back yet: :meth:`finish` asks again."""
-        return bool(self._unfinished)
+        """Whether not all could be looked at in time: :meth:`finish` looks again."""
+        return bool(self._unfinished or self._incomplete)
 
     def _known(self, kind: str, thing_id: str) -> Record | None:
         if kind == CONTAINER and thing_id in self.containers:
             return self.containers[thing_id]
         return self.book.get(kind, thing_id)
 
-    def _draft(self) -> Draft:
-        return Draft(self.world, self._known, self.book.source)
+    def _draft(self, patience: float = EVENT_SECONDS) -> Draft:
+        return Draft(self.world, self._known, self.book.source, patience)
 
     # --- events ---------------------------------------------------------------------------------------
 
@@ -111,16 +115,16 @@ class OwnerSync:
         return True
 
     def finish(self, seconds: float = FINISH_SECONDS) -> bool:
-        """Ask again for inspections that did not come back in time; whether anything came of it.
+        """Look again at what did not answer in time; whether anything came of it.
 
         :raises Ds01Error: the store cannot be written.
         """
-        waiting = [one for one in self._unfinished if one in self.containers]
-        self._unfinished = set(waiting)
-        if not waiting:
-            return False
-        answers = self.world.look(waiting, seconds)
+        self._unfinished.intersection_update(self.containers)
+        self._incomplete.intersection_update(self.containers)
+        answers = self.world.look(sorted(self._unfinished), seconds) if self._unfinished else {}
         draft = self._draft()
+        for one in self._incomplete:
+            draft.put(self.containers[one])
         for one, seen in answers.items():
             self._unfinished.discard(one)
             if seen is not None:
@@ -135,6 +139,13 @@ class OwnerSync:
         """
         stale = [(one.kind, one.id) for one in self.book.undecided()]
         return self._conclude_anew(stale) if stale else False
+
+    def lost(self) -> frozenset[str]:
+        """Tokens of what was asked for and is recorded nowhere: the next full look finds what came of it.
+
+        :raises StoreError: they cannot be read.
+        """
+        return frozenset(one.token for one in lost_intents(self.book))
 
     def _conclude_anew(self, stale: Sequence[tuple[str, str]]) -> bool:
         changed = False
@@ -181,12 +192,14 @@ class OwnerSync:
         :param whole: also what is as it was, so that it counts as concluded.
         """
         draft.conclude()
-        changes, events = draft.changes(), draft.events()
-        written = [one for kind in _KINDS for one in draft.touched(kind)] if whole else changes
+        self._incomplete -= {one.id for one in draft.touched(CONTAINER)}
+        self._incomplete |= draft.incomplete
+        changed, events = draft.changes(), draft.events()
+        written = [one for kind in _KINDS for one in draft.touched(kind)] if whole else changed
         if not written and not events and cursor is None:
             return []
         stale = self.book.apply([self._kept(one) for one in written], events, cursor)
-        for one in changes:
+        for one in changed:
             if one.kind != CONTAINER or one.id in stale:
                 continue
             if one.gone is None:
@@ -204,94 +217,58 @@ class OwnerSync:
 
     # --- all of it ------------------------------------------------------------------------------------
 
-    def sync(self, settle: Callable[[], None] | None = None, deep: bool = False) -> None:
+    def sync(
+        self,
+        settle: Callable[[], None] | None = None,
+        deep: bool = False,
+        patience: float = SYNC_SECONDS,
+    ) -> None:
         """Compare all records with what is there.
 
         :param settle: lets events come that are on their way: what differs is looked at once more
             after it, and only what still does is taken for something that no event will tell of.
         :param deep: inspect all containers, not only those of which too little is known.
+        :param patience: seconds that inspections and paths which hang are waited for.
         :raises Ds01Error: the engine does not answer, or the store cannot be written.
         """
-        self.faults = {}
         self._containers = None
-        at = self.world.now()
-        listed = self.world.listed()
-        changed = differences(self.containers, listed)
-        if changed and settle is not None:
+        view, changed = self._view()
+        if settle is not None and any(changed.values()):
             settle()
-            at = self.world.now()
-            listed = self.world.listed()
-            again = differences(self.containers, listed)
-            changed = {one: now for one, now in again.items() if changed.get(one) == now}
-        draft = self._draft()
-        compare = Compare(self.world, draft, self.containers)
-        looked = compare.go(listed, changed, at, deep)
+            view, again = self._view()
+            changed = {
+                kind: {one: now for one, now in found.items() if changed[kind].get(one) == now}
+                for kind, found in again.items()
+            }
+        draft = self._draft(patience)
+        compare = Compare(self.world, draft, self.containers, patience)
+        looked = compare.go(view.listed, changed[CONTAINER], view.at, deep)
         self._unfinished = {one for one in self._unfinished if one not in looked}
         self._unfinished |= compare.unfinished
-        self._match_orphans(draft, looked)
         things = Things(self.book, self.world, draft)
-        for kind in (VOLUME, NETWORK, IMAGE):
-            self._compare_things(things, kind, settle)
+        for kind, found in view.things.items():
+            things.compare(kind, found, changed[kind], view.at)
+        mend(self.book, self.world, draft, looked)
         things.settle()
         self._commit(draft)
         self.commits_seen()
 
-    def _compare_things(self, things: Things, kind: str, settle: Callable[[], None] | None) -> None:
-        try:
-            at = self.world.now()
-            found: Sequence[Thing] = self.world.things(kind)
-        except Ds01Error as error:
-            self.faults[kind] = str(error)
-            return
-        things.compare(kind, found, at)
-
-    def _match_orphans(self, draft: Draft, looked: Mapping[str, Seen]) -> None:
-        """Containers, volumes and networks that a gateway had asked for that died meanwhile."""
-        orphans = [one for one in self.book.intents() if one.orphaned is not None]
-        orphans = [one for one in orphans if one.kind != IMAGE]
-        if not orphans:
-            return
-        found = [
-            *self._found_containers([one for one in orphans if one.kind == CONTAINER], looked),
-            *self._found_things([one for one in orphans if one.kind != CONTAINER]),
-        ]
-        for token, thing_id in match(orphans, found).claims.items():
-            intent = next(one for one in orphans if one.token == token)
-            self.book.claim_mended(token, thing_id, _name_of(found, thing_id))
-            claimed = self.book.get(intent.kind, thing_id)
-            record = draft.get(intent.kind, thing_id)
-            if claimed is not None and record is not None:
-                draft.put(replace(record, made=claimed.made, set_by=claimed.set_by))
-
-    def _found_containers(
-        self, orphans: Sequence[Intent], looked: Mapping[str, Seen]
-    ) -> list[Found]:
-        first = min((one.at for one in orphans), default=0.0) - EARLY_SECONDS
-        last = max((one.at for one in orphans), default=0.0) + LATE_SECONDS
-        near = [
-            one
-            for one in self.containers.values()
-            if one.made is None and first <= one.created <= last and one.id not in looked
-        ]
-        more = self.world.look([one.id for one in near], FINISH_SECONDS * 100) if near else {}
-        seen = [one for one in {**looked, **more}.values() if one is not None]
-        return [
-            Found(one.facts.id, one.facts.created, one.inspection)
-            for one in seen
-            if (self.containers.get(one.facts.id) or Record(CONTAINER, "")).made is None
-        ]
-
-    def _found_things(self, orphans: Sequence[Intent]) -> list[Found]:
-        found = []
-        for intent in orphans:
+    def _view(self) -> tuple[_View, dict[str, dict[str, str]]]:
+        """What is there, and what of it is otherwise than recorded, by kind."""
+        self.faults = {}
+        view = _View(self.world.now(), self.world.listed(), {})
+        changed = {CONTAINER: differences(self.containers, view.listed)}
+        for kind in (VOLUME, NETWORK, IMAGE):
+            changed[kind] = {}
             try:
-                thing = self.world.thing(intent.kind, intent.name)
-            except Ds01Error:
+                view.things[kind] = self.world.things(kind)
+            except Ds01Error as error:
+                self.faults[kind] = str(error)
                 continue
-            known = self.book.get(intent.kind, thing.id) if thing is not None else None
-            if thing is not None and (known is None or known.made is None):
-                found.append(Found(thing.id, thing.created, {"Name": thing.name}))
-        return found
+            there = {thing.id for thing in view.things[kind]}
+            differing = changes(self.book.records(kind), view.things[kind])
+            changed[kind] = {one: "there" if one in there else "" for one in differing}
+        return view, changed
 
     # --- the views ------------------------------------------------------------------------------------
 
@@ -312,13 +289,17 @@ class OwnerSync:
 _KINDS = (CONTAINER, IMAGE, VOLUME, NETWORK)
 
 
+@dataclass(frozen=True)
+class _View:
+    """What is there, at one time."""
+
+    at: float
+    listed: Sequence[Seen]
+    things: dict[str, Sequence[Thing]]
+
+
 def _remember(kept: OrderedDict[str, None], news: Iterable[str], most: int) -> None:
     for one in news:
         kept[one] = None
     while len(kept) > most:
         kept.popitem(last=False)
-
-
-def _name_of(found: Sequence[Found], thing_id: str) -> str:
-    one = next(one for one in found if one.id == thing_id)
-    return str(one.inspection.get("Name") or "").lstrip("/")

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from .errors import Ds01Error
@@ -14,7 +15,7 @@ from .owner_draft import Draft
 from .owner_events import CREATE, DESTROY, Heard, of_event
 from .owner_intents import EARLY_SECONDS, Intent
 from .owner_lookout import OwnerWorld, Thing
-from .owners import CONTAINER, IMAGE, NETWORK, VOLUME, Record
+from .owners import CONTAINER, IMAGE, VOLUME, Record
 
 WITH_SECONDS = 10.0
 """The engine makes a container's volumes in the moments after its own creation time."""
@@ -24,16 +25,12 @@ _ENDS = frozenset({DESTROY, "delete"})
 
 
 class Things:
-    """Takes down what is heard or seen of images, volumes and networks.
-
-    :ivar faults: what could not be looked at, in words, by kind.
-    """
+    """Takes down what is heard or seen of images, volumes and networks."""
 
     def __init__(self, book: OwnerBook, world: OwnerWorld, draft: Draft) -> None:
         self._book = book
         self._world = world
         self._draft = draft
-        self.faults: dict[str, str] = {}
 
     # --- events -------------------------------------------------------------------------------------
 
@@ -49,45 +46,38 @@ class Things:
             self._draft.tell(record, event.action, event.at, **more)
             return
         thing = self._look(event)
-        if thing is None:
-            # Gone again; its end is told next, and what it was called is all that is left.
-            name = event.attributes.get("name", event.id)
-            thing = Thing(event.kind, event.id, name, created=event.at)
         record = self._met(thing, event.at)
         if event.kind == IMAGE:
             self._claim_image(thing, event)
             record = self._draft.get(IMAGE, thing.id) or record
         self._draft.tell(record, event.action, event.at, **more)
 
-    def _look(self, event: Heard) -> Thing | None:
-        if event.kind == NETWORK:
-            name = event.attributes.get("name", "")
-            return Thing(NETWORK, event.id, name, created=event.at)
-        try:
-            return self._world.thing(event.kind, event.id)
-        except Ds01Error as error:
-            self.faults[event.kind] = str(error)
-            return None
+    def _look(self, event: Heard) -> Thing:
+        """What the event tells of, and of an image all its names."""
+        name = event.attributes.get("name", event.id)
+        if event.kind == IMAGE:
+            with contextlib.suppress(Ds01Error):
+                found = self._world.thing(IMAGE, event.id)
+                if found is not None:
+                    return found
+        return Thing(event.kind, event.id, name, created=event.at)
 
     def _met(self, thing: Thing, at: float) -> Record:
         """A thing that is there."""
         record = self._draft.get(thing.kind, thing.id)
-        created = thing.created or at
         if record is None or (record.gone is not None and record.gone <= at):
             # What comes again under an old id is another one.
-            record = Record(thing.kind, thing.id, thing.name, created=created)
-        else:
-            record = replace(record, name=thing.name, created=created, gone=None)
-        self._draft.put(record)
+            record = Record(thing.kind, thing.id, thing.name, created=thing.created or at)
+        elif record.gone is None:
+            record = replace(record, name=thing.name, created=record.created or thing.created)
+        if thing.kind != IMAGE or thing.id.startswith("sha256:"):
+            self._draft.put(record)
         return record
 
     # --- volumes that are made with a container -----------------------------------------------------
 
-    def settle(self, volumes: Sequence[Thing] = ()) -> None:
-        """Find the containers that volumes were made with.
-
-        :param volumes: as far as they were looked at; those that new containers name are recorded.
-        """
+    def settle(self) -> None:
+        """Find the containers that volumes were made with."""
         users: dict[str, list[Record]] = {}
         for container in self._draft.touched(CONTAINER):
             for name in container.facts.volumes if container.facts is not None else ():
@@ -117,32 +107,45 @@ class Things:
 
     # --- all of them --------------------------------------------------------------------------------
 
-    def compare(self, kind: str, found: Sequence[Thing], at: float) -> None:
+    def compare(
+        self, kind: str, found: Sequence[Thing], changed: Collection[str], at: float
+    ) -> None:
         """Make the records what is there.
 
-        :param at: when that was looked at, seconds of the wall clock.
+        :param changed: ids of things of which no event will tell; others that are new or gone are about
+            to be told of.
+        :param at: when it was looked at, seconds of the wall clock.
         """
-        there = {thing.id for thing in found}
-        known = {one.id for one in self._book.records(kind)}
+        there = {thing.id: thing for thing in found}
+        for thing_id in changed:
+            if thing_id not in there:
+                self._gone(kind, thing_id, at)
         for thing in found:
-            is_new = thing.id not in known
+            record = self._draft.get(kind, thing.id)
+            is_new = record is None or record.gone is not None
+            if is_new and thing.id not in changed:
+                continue
             record = self._met(thing, at)
             if is_new and kind == IMAGE:
-                self._claim_found(thing)
-            if is_new and kind != IMAGE:
+                # A build of nobody else's may have made it.
+                self._claim_image(
+                    thing, Heard(int(thing.created * 1e9), IMAGE, CREATE, thing.id, {})
+                )
+            elif is_new:
                 self._draft.tell(record, CREATE, record.created, seen_by="sync")
-        for gone in known - there:
-            missing = self._draft.get(kind, gone)
-            if missing is not None and missing.gone is None:
-                missing = replace(missing, gone=at)
-                self._draft.put(missing)
-                end = "delete" if kind == IMAGE else DESTROY
-                self._draft.tell(missing, end, at, seen_by="sync")
 
-    def _claim_found(self, thing: Thing) -> None:
-        """An image of which no event told: a build of nobody else's may have made it."""
-        event = Heard(int(thing.created * 1e9), IMAGE, CREATE, thing.id, {})
-        self._claim_image(thing, event)
+    def _gone(self, kind: str, thing_id: str, at: float) -> None:
+        record = self._draft.get(kind, thing_id)
+        if record is not None and record.gone is None:
+            record = replace(record, gone=at)
+            self._draft.put(record)
+            end = "delete" if kind == IMAGE else DESTROY
+            self._draft.tell(record, end, at, seen_by="sync")
+
+
+def changes(known: Iterable[Record], found: Iterable[Thing]) -> set[str]:
+    """Ids of things that came or went since they were recorded."""
+    return {one.id for one in known} ^ {one.id for one in found}
 
 
 def maker_of(volume: Record, containers: Iterable[Record]) -> Record | None:

@@ -102,10 +102,14 @@ class Paths:
         self._known: dict[str, tuple[float, PathLook]] = {}
         self._begun: dict[str, float] = {}
 
-    def look(self, wanted: Iterable[str]) -> dict[str, PathLook]:
-        """What the file system says of some paths; one that does not answer in time is out of reach."""
+    def look(self, wanted: Iterable[str], seconds: float | None = None) -> dict[str, PathLook]:
+        """What the file system says of some paths; one that does not answer in time is out of reach.
+
+        :param seconds: how long all are waited for, if not the usual time.
+        """
         paths = list(dict.fromkeys(wanted))
-        end = self._clock() + self._seconds
+        patience = self._seconds if seconds is None else seconds
+        end = self._clock() + patience
         with self._changed:
             self._forget()
             while True:
@@ -113,7 +117,7 @@ class Paths:
                 for path in missing:
                     self._begin(path)
                 left = end - self._clock()
-                if left <= 0 or all(self._is_hopeless(path) for path in missing):
+                if left <= 0 or all(self._is_hopeless(path, patience) for path in missing):
                     break
                 self._changed.wait(left)
             return {
@@ -140,10 +144,10 @@ class Paths:
             self._known[path] = (self._clock(), found)
             self._changed.notify_all()
 
-    def _is_hopeless(self, path: str) -> bool:
+    def _is_hopeless(self, path: str, patience: float) -> bool:
         """Others have waited for this place in vain, and it is as silent as before."""
         since = [at for other, at in self._begun.items() if _place(other) == _place(path)]
-        return bool(since) and self._clock() - min(since) > self._seconds
+        return bool(since) and self._clock() - min(since) > patience
 
     def _forget(self) -> None:
         now = self._clock()

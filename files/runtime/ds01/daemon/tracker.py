@@ -27,6 +27,10 @@ from ds01.daemon.server import log_fault
 SETTLE_SECONDS = 0.4
 """Between the engine's change of a state and the event that tells it."""
 VOLUME_SECONDS = 0.02
+LISTENING_SECONDS = 0.1
+"""What the engine remembers comes within that time."""
+PATIENCE_SECONDS = 0.5
+"""So long a full look holds up the events of others; what takes longer is asked for again."""
 BATCH_MOST = 256
 QUEUE_MOST = 20000
 REPLAY_MARGIN_NANO = 1_000_000_000
@@ -65,6 +69,8 @@ class Tracker:
         self._ask_at = 0.0
         self._stopping = False
         self._nano: int | None = None
+        self._left_off: int | None = None
+        self._lost: frozenset[str] = frozenset()
         self._asked = 0
         self._failures = 0
         self._forgotten = time.monotonic()
@@ -99,13 +105,16 @@ class Tracker:
             except Ds01Error:
                 found = None
             nano = None if found is None else int(found)
+        if nano is not None and nano > time.time_ns() + REPLAY_MARGIN_NANO:
+            nano = None  # the clock was set back since; asking for the future would make us deaf
+        self._left_off = nano
         return None if nano is None else cursor_text(max(0, nano - REPLAY_MARGIN_NANO))
 
     def listening(self) -> None:
         """The engine is (again) listened to: what no event told is looked for."""
         with self._wake:
             self._deep = True
-            self._sync_due = 0.0
+            self._sync_due = time.monotonic() + LISTENING_SECONDS
             self._wake.notify_all()
 
     def hear(self, event: Mapping[str, Any]) -> None:
@@ -113,6 +122,9 @@ class Tracker:
         nano = event.get("timeNano")
         with self._wake:
             if isinstance(nano, int):
+                if nano == self._left_off:
+                    # The engine remembers all since then: nothing has to be inspected anew.
+                    self._deep = False
                 self._nano = nano
             if len(self._events) >= QUEUE_MOST or "Actor" not in event:
                 # Lost: it is found by looking.
@@ -195,8 +207,8 @@ class Tracker:
         self._take_events()
         with self._wake:
             committed, self._committed = self._committed, False
-        if committed and self._sync.commits_seen():
-            self._dirty, self._publish_at = True, 0.0
+        if committed:
+            self._committed_to()
         if not self._sync.unfinished:
             self._asked = 0
         elif time.monotonic() >= self._ask_at:
@@ -208,6 +220,16 @@ class Tracker:
             self._look()
         elif self._dirty and time.monotonic() >= self._publish_at:
             self._publish(full=False)
+
+    def _committed_to(self) -> None:
+        """Others have written to the store."""
+        if self._sync.commits_seen():
+            self._dirty, self._publish_at = True, 0.0
+        lost = self._sync.lost()
+        if lost - self._lost:
+            # A gateway is gone, or got no answer: what came of its requests is there by now or soon.
+            self._sync_due = min(self._sync_due, time.monotonic() + SETTLE_SECONDS)
+        self._lost = lost
 
     def _take_events(self) -> None:
         while True:
@@ -234,8 +256,7 @@ class Tracker:
         with self._wake:
             if self._events and _is_volume(self._events[-1]):
                 # Most often it is made for a container of which the engine tells next.
-                count = len(self._events)
-                self._wake.wait_for(lambda: len(self._events) > count, VOLUME_SECONDS)
+                self._wake.wait_for(lambda: not _is_volume(self._events[-1]), VOLUME_SECONDS)
             return [self._events[i] for i in range(min(len(self._events), BATCH_MOST))]
 
     def _look(self) -> None:
@@ -246,7 +267,7 @@ class Tracker:
         try:
             self._sync.settings = self._read_settings()
             self._sync_due = time.monotonic() + self._sync.settings.sync_seconds
-            self._sync.sync(self._settle, deep)
+            self._sync.sync(self._settle, deep, PATIENCE_SECONDS)
             self._forget()
             self._publish(full=True)
         except BaseException as error:

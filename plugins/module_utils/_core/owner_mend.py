@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Things that the gateway had asked for and never recorded: it, or the engine, died in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from .errors import Ds01Error
+from .owner_book import OwnerBook
+from .owner_draft import Draft
+from .owner_intents import EARLY_SECONDS, LATE_SECONDS, Found, Intent, match
+from .owner_lookout import OwnerWorld, Seen
+from .owners import CONTAINER, NETWORK, VOLUME
+
+LOOK_SECONDS = 2.0
+
+
+def mend(book: OwnerBook, world: OwnerWorld, draft: Draft, looked: Mapping[str, Seen]) -> int:
+    """Claim them for who had asked for them; how many. In doubt they stay nobody's.
+
+    :param draft: has all things that are there.
+    :param looked: containers that have just been inspected.
+    :raises StoreError: the book cannot be written.
+    """
+    lost = lost_intents(book)
+    if not lost:
+        return 0
+    containers = [one for one in lost if one.kind == CONTAINER]
+    found = _containers(containers, world, draft, looked) if containers else []
+    claims = dict(match(containers, found).claims)
+    for kind in (VOLUME, NETWORK):
+        asked = [one for one in lost if one.kind == kind]
+        claims.update(match(asked, _things(asked, world, draft)).claims if asked else {})
+    by_token = {one.token: one for one in lost}
+    for token, thing_id in claims.items():
+        _claim(book, draft, by_token[token], thing_id)
+    return len(claims)
+
+
+def lost_intents(book: OwnerBook) -> list[Intent]:
+    """What was asked for, and nobody will say what came of it.
+
+    An image's intent is matched when the engine tells of the image.
+    """
+    lost = [one for one in book.intents() if one.orphaned is not None or one.ended is not None]
+    return [one for one in lost if one.kind in (CONTAINER, VOLUME, NETWORK)]
+
+
+def _claim(book: OwnerBook, draft: Draft, intent: Intent, thing_id: str) -> None:
+    record = draft.get(intent.kind, thing_id)
+    book.claim_mended(intent.token, thing_id, record.name if record is not None else intent.name)
+    claimed = book.get(intent.kind, thing_id)
+    if claimed is not None and record is not None:
+        draft.put(replace(record, made=claimed.made, set_by=claimed.set_by))
+
+
+def _containers(
+    lost: Sequence[Intent], world: OwnerWorld, draft: Draft, looked: Mapping[str, Seen]
+) -> list[Found]:
+    """All that nobody has claimed and that came into being about then."""
+    first = min(one.at for one in lost) - EARLY_SECONDS
+    last = max(one.at for one in lost) + LATE_SECONDS
+    near = [
+        record
+        for record in draft.touched(CONTAINER)
+        if record.made is None and record.gone is None and first <= record.created <= last
+    ]
+    missing = [one.id for one in near if one.id not in looked]
+    answers = world.look(missing, LOOK_SECONDS) if missing else {}
+    seen = {one: found for one, found in {**answers, **looked}.items() if found is not None}
+    return [
+        Found(one.id, seen[one.id].facts.created, seen[one.id].inspection)
+        for one in near
+        if one.id in seen
+    ]
+
+
+def _things(lost: Sequence[Intent], world: OwnerWorld, draft: Draft) -> list[Found]:
+    found: dict[str, Found] = {}
+    for intent in lost:
+        try:
+            thing = world.thing(intent.kind, intent.name) if intent.name else None
+        except Ds01Error:
+            continue
+        if thing is None:
+            continue
+        record = draft.get(intent.kind, thing.id)
+        if record is None or record.made is None:
+            found[thing.id] = Found(thing.id, thing.created, {"Name": thing.name})
+    return list(found.values())
