@@ -34,6 +34,7 @@ _GIVEN_NAME = re.compile(r"[a-z]+_[a-z]+\d*\Z")
 # Lists of the host configuration that the engine keeps as they were sent.
 _COUNTED = ("binds", "mounts")
 _OWN_NETWORK = ("", "default", "bridge")
+_SALT = secrets.token_hex(8)
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,14 @@ class Intent:
 def fingerprint(name: str, body: Mapping[str, Any], salt: str = "") -> dict[str, Any]:
     """What an inspection of the container has to show, from the body that is sent to the engine.
 
-    Environments hold secrets: all but the image and the name is kept as hashes, under a salt that is
-    another one each time.
+    Environments hold secrets: all but the image and the name is kept as hashes, under a salt that each
+    process has for itself.
 
     :param name: as asked for; empty where the engine shall give one.
     :param body: of ``POST /containers/create``, after all that the gateway changes in it.
     :param salt: for tests.
     """
-    salt = salt or secrets.token_hex(8)
+    salt = salt or _SALT
     host = _mapping(body.get("HostConfig"))
     found: dict[str, Any] = {
         "salt": salt,
@@ -117,17 +118,42 @@ def fits(intent: Intent, created: float, inspection: Mapping[str, Any]) -> bool:
     :param created: when the engine made it, seconds of the wall clock.
     :param inspection: of the engine, as it answers.
     """
+    return _fits(intent, created, _Shown(inspection))
+
+
+class _Shown:
+    """An inspection, hashed once for each salt."""
+
+    def __init__(self, inspection: Mapping[str, Any]) -> None:
+        self.name = str(inspection.get("Name") or "").lstrip("/")
+        self._config = _mapping(inspection.get("Config"))
+        self._host = _mapping(inspection.get("HostConfig"))
+        self.image = str(self._config.get("Image") or "")[:_NAME]
+        self._hashed: dict[str, tuple[dict[str, str], dict[str, set[str]]]] = {}
+
+    def hashed(self, salt: str) -> tuple[dict[str, str], dict[str, set[str]]]:
+        """What is there once, and lists."""
+        if salt not in self._hashed:
+            single = _single(self._config, self._host).items()
+            lists = _lists(self._config, self._host).items()
+            self._hashed[salt] = (
+                {key: _hash(salt, value) for key, value in single},
+                {key: {_hash(salt, item) for item in items} for key, items in lists},
+            )
+        return self._hashed[salt]
+
+
+def _fits(intent: Intent, created: float, shown: _Shown) -> bool:
     last = intent.at + LATE_SECONDS
     if intent.ended is not None:
         last = min(last, intent.ended + EARLY_SECONDS)
     if not intent.at - EARLY_SECONDS <= created <= last:
         return False
-    shown = str(inspection.get("Name") or "").lstrip("/")
     if intent.kind in (VOLUME, NETWORK):
-        return bool(intent.name) and shown == intent.name
+        return bool(intent.name) and shown.name == intent.name
     if intent.kind != CONTAINER:
         return False
-    return _named(intent, shown) and _shows(intent.fingerprint, inspection)
+    return _named(intent, shown.name) and _shows(intent.fingerprint, shown)
 
 
 def _named(intent: Intent, shown: str) -> bool:
@@ -137,19 +163,13 @@ def _named(intent: Intent, shown: str) -> bool:
     return bool(_GIVEN_NAME.match(shown))
 
 
-def _shows(wanted: Mapping[str, Any], inspection: Mapping[str, Any]) -> bool:
-    if not wanted:
+def _shows(wanted: Mapping[str, Any], shown: _Shown) -> bool:
+    if not wanted or wanted.get("image") != shown.image:
         return False
-    salt = str(wanted.get("salt") or "")
-    config = _mapping(inspection.get("Config"))
-    host = _mapping(inspection.get("HostConfig"))
-    if wanted.get("image") != str(config.get("Image") or "")[:_NAME]:
+    single, lists = shown.hashed(str(wanted.get("salt") or ""))
+    if any(key in wanted and wanted[key] != value for key, value in single.items()):
         return False
-    for key, value in _single(config, host).items():
-        if key in wanted and wanted[key] != _hash(salt, value):
-            return False
-    for key, items in _lists(config, host).items():
-        hashes = {_hash(salt, item) for item in items}
+    for key, hashes in lists.items():
         if not hashes.issuperset(wanted.get(key) or ()):
             return False
         if key in _COUNTED and len(hashes) != wanted.get(f"{key}_count", 0):
@@ -249,11 +269,11 @@ def match(intents: Iterable[Intent], things: Iterable[Found]) -> Matches:
     :param things: all that nobody has claimed, so that two that look alike are seen to.
     """
     pending = sorted(intents, key=lambda one: (one.at, one.token))
-    fitting = {
-        thing.id: [one for one in pending if fits(one, thing.created, thing.inspection)]
-        for thing in sorted(things, key=lambda one: (one.created, one.id))
-    }
-    fitting = {thing: ours for thing, ours in fitting.items() if ours}
+    fitting: dict[str, list[Intent]] = {}
+    for found in sorted(things, key=lambda one: (one.created, one.id)):
+        shown = _Shown(found.inspection)
+        if ours := [one for one in pending if _fits(one, found.created, shown)]:
+            fitting[found.id] = ours
     claims: dict[str, str] = {}
     disputed: dict[str, tuple[str, ...]] = {}
     for group in _groups(fitting):
