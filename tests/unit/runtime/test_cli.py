@@ -343,6 +343,7 @@ def test_the_manual_page_names_every_exit_code_and_command() -> None:
     commands = [f"limits {verb}" for verb in ("show", "check", "diff", "apply")]
     commands += [f"gpu {verb}" for verb in ("status", "request", "release", "queue")]
     commands += [f"gpu {verb}" for verb in ("drain", "undrain", "reconcile")]
+    commands += [f"owners {verb}" for verb in ("list", "show", "set", "unset", "sync")]
     for words in (*commands, "why", "doctor", "events"):
         assert f".B ds01 {words}" in text.replace("\\-", "-")
 
