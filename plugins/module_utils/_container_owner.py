@@ -165,7 +165,7 @@ def _synced(owners: shell.Owners, before: list[Record], shown: Mapping[str, Any]
     was = {record.id: shell.line(record) for record in before}
     now = {record.id: shell.line(record) for record in after}
     changes = [
-        f"{text.rstrip()} (before: {was[key].rstrip()})" if key in was else text.rstrip()
+        text.rstrip() + (f"; before: {_after_name(was[key])}" if key in was else "")
         for key, text in now.items()
         if was.get(key) != text
     ]
@@ -177,6 +177,11 @@ def _synced(owners: shell.Owners, before: list[Record], shown: Mapping[str, Any]
         "current": True,
         "diff": _diff(_text(was.values()), _text(now.values()), "owners"),
     }
+
+
+def _after_name(text: str) -> str:
+    """A line without the container that it begins with."""
+    return text.rstrip().partition(": ")[2]
 
 
 def contents(folder: str) -> dict[str, Any]:

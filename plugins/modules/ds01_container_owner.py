@@ -282,7 +282,7 @@ changes:
   type: list
   elements: str
   sample:
-    - "3f4d6a0c9b1e train: alice (mount_path, weak) (before: 3f4d6a0c9b1e train: unknown)"
+    - "3f4d6a0c9b1e train: alice (mount_path, weak); before: unknown"
 current:
   description: Whether the records were compared with the engine; false where it did not answer.
   returned: success
