@@ -108,6 +108,8 @@ def test_what_shows_something_else_does_not_fit(field: str, value: Any) -> None:
         ("Mounts", []),
         ("Mounts", [{"Type": "bind", "Source": "/other", "Target": "/d"}]),
         ("CgroupParent", "ds01-student-bob.slice"),
+        ("NetworkMode", "host"),
+        ("RestartPolicy", {"Name": "always"}),
     ],
 )
 def test_what_shows_another_host_configuration_does_not_fit(field: str, value: Any) -> None:

@@ -33,6 +33,8 @@ _NAME = 256
 _GIVEN_NAME = re.compile(r"[a-z]+_[a-z]+\d*\Z")
 # Lists of the host configuration that the engine keeps as they were sent.
 _COUNTED = ("binds", "mounts")
+# What no image says.
+_EXACT = ("tty", "stdin", "network", "restart", "cgroup_parent")
 _OWN_NETWORK = ("", "default", "bridge")
 _SALT = secrets.token_hex(8)
 
@@ -100,8 +102,8 @@ def fingerprint(name: str, body: Mapping[str, Any], salt: str = "") -> dict[str,
         "image": str(body.get("Image") or "")[:_NAME],
     }
     for key, value in _single(body, host).items():
-        # Nothing said: the image may say something. Whether there is a terminal only a body says.
-        if isinstance(value, bool) or value:
+        # Nothing said: the image may say something, of what images can say.
+        if value or key in _EXACT:
             found[key] = _hash(salt, value)
     for key, items in _lists(body, host).items():
         hashes = sorted({_hash(salt, item) for item in items})
