@@ -18,6 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ds01 import limits_source
+from ds01.core.durable import replace_file
+from ds01.core.limits import to_json
 from ds01.core.owner_book import OwnerBook
 from ds01.core.store import Store, migrate
 from engine_answers import ANSWERS
@@ -106,7 +109,7 @@ class GatewayWorld:
     :param strict: see :class:`Program`.
     :param records: with a store, in which the gateway writes down who makes what.
     :param fault: the step at which the gateway dies: ``reserved``, ``answered`` or ``bound``.
-    :param limits: text of ``limits.json``; without it everybody but root is under the strictest rules.
+    :param mode: of everybody who has an account; without it there are no limits in force.
     """
 
     def __init__(
@@ -114,9 +117,9 @@ class GatewayWorld:
         settings: Mapping[str, Any] | None = None,
         engine: Path | None = None,
         strict: bool = True,
-        records: bool = False,
+        records: bool = True,
         fault: str = "",
-        limits: str = "",
+        mode: str = "",
     ) -> None:
         self.top = Path(tempfile.mkdtemp(prefix="ds01-door-"))
         self.top.chmod(0o711)
@@ -129,12 +132,19 @@ class GatewayWorld:
         self.store = self.top / "state.db" if records else None
         if self.store:
             migrate(str(self.store))
-        if limits:
-            (self.top / "limits.json").write_text(limits, encoding="utf-8")
+        if mode:
+            self.rule(mode)
         self.pump = self._start_pump()
         self.gateway = self._start_gateway()
         self.wait_ready()
         self.quiet = len(self.gateway.descriptors())
+
+    def rule(self, mode: str) -> None:
+        """Put limits in force under which everybody is in this mode."""
+        text = self.top / "limits.yml"
+        text.write_text(f"default_group: all\ngroups: {{all: {{gateway_mode: {mode}}}}}\n")
+        limits = to_json(limits_source.from_file(str(text)))
+        replace_file(str(self.top / "limits.json"), json.dumps(limits))
 
     def _start_pump(self) -> Program:
         pump = self.top / "pump.sock"

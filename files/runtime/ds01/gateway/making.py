@@ -212,7 +212,7 @@ class Making:
         self, intent: Intent | None, thing: Thing | None, reply: Reply, leases: tuple[str, ...]
     ) -> None:
         if intent is None:
-            await self._record(thing)
+            await self._record(thing, self._name(None))
         elif thing is not None:
             try:
                 await self.recorder.bind(intent, thing.id, leases)

@@ -269,7 +269,8 @@ class Recorder:
             job = self._next()
             if job is None:
                 return
-            self._do(book, job)
+            if not self._do(book, job):
+                book = self._make(*self._places)
 
     def _next(self) -> _Job | None:
         """What to do now; None at the end."""
@@ -286,20 +287,22 @@ class Recorder:
                 pause = self._again[0].due - time.monotonic() if self._again else None
                 self._wake.wait(pause)
 
-    def _do(self, book: OwnerBook, job: _Job) -> None:
+    def _do(self, book: OwnerBook, job: _Job) -> bool:
+        """Whether the book can be used on; not after an error that nobody thought of."""
         if job.given_up or (not job.lasting and time.monotonic() > job.due):
             job.given_up = True
             _fail(job.future, LateError("the store is too slow", self._places[0], ""))
-            return
+            return True
         try:
             result = job.call(book)
             if self._was_given_up(job) and job.undo is not None:
                 job.undo(book)
         except Exception as error:  # whatever it is, the thread goes on and the request is told
             self._failed(job, error)
-        else:
-            self._counters.count("records", what=job.name, result="done")
-            _tell(job.future, result)
+            return isinstance(error, Ds01Error)
+        self._counters.count("records", what=job.name, result="done")
+        _tell(job.future, result)
+        return True
 
     def _was_given_up(self, job: _Job) -> bool:
         with self._wake:

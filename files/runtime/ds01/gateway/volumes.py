@@ -61,7 +61,10 @@ class Volumes:
         locked = False
         try:
             try:
-                await asyncio.wait_for(entry.lock.acquire(), TURN_SECONDS)
+                if entry.lock.locked():
+                    await asyncio.wait_for(entry.lock.acquire(), TURN_SECONDS)
+                else:
+                    await entry.lock.acquire()
                 locked = True
             except asyncio.TimeoutError:
                 claim.alone = False
