@@ -141,6 +141,23 @@ def test_folders_and_files_are_made_for_everybody_to_read_and_the_lock_for_root(
     assert [path.name for path in folder.rglob("*.new")] == []
 
 
+def test_the_files_say_what_the_views_do_in_a_line_for_each_container(tmp_path: Path) -> None:
+    records = [seen(ONE, name='a "name"\n'), seen(TWO, owner=BAKER)]
+    Publisher(str(tmp_path)).publish(records, ["admins", "é"], [])
+    for path, view in zip(
+        paths(tmp_path)[::2],
+        (owners_view(records, ["admins", "é"], [], 0.0), containers_view(records, 0.0)),
+        strict=True,
+    ):
+        text = path.read_text()
+        written = json.loads(text)
+        assert {**written, "updated_at": None} == {**view, "updated_at": None}
+        assert list(written) == list(view)
+        assert len([line for line in text.splitlines() if '"name"' in line]) == 2
+    Publisher(str(tmp_path)).publish([], [], [])
+    assert json.loads(paths(tmp_path)[0].read_text())["containers"] == {}
+
+
 def test_the_time_moves_only_when_something_did_or_after_a_full_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -289,7 +289,7 @@ def _stat(place: int, name: str) -> os.stat_result | None:
 
 def _replace(place: int, name: str, view: Mapping[str, Any], path: str) -> tuple[int, int, int]:
     """Write a whole file in one step; what identifies it."""
-    text = json.dumps(view, indent=1) + "\n"
+    text = _text(view)
     work = f".{name}.new"
     try:
         before = _stat(place, name)
@@ -309,6 +309,21 @@ def _replace(place: int, name: str, view: Mapping[str, Any], path: str) -> tuple
     except OSError as error:
         raise _told(path, error) from error
     return shown or (0, 0, 0)
+
+
+def _text(view: Mapping[str, Any]) -> str:
+    """JSON with a line for each container: readable, and several times as fast as one indented."""
+    parts = []
+    for key, value in view.items():
+        if isinstance(value, dict):
+            lines = [f"  {json.dumps(name)}: {json.dumps(one)}" for name, one in value.items()]
+            text = "{\n" + ",\n".join(lines) + "\n }" if lines else "{}"
+        elif isinstance(value, list) and any(isinstance(one, dict) for one in value):
+            text = "[\n" + ",\n".join(f"  {json.dumps(one)}" for one in value) + "\n ]"
+        else:
+            text = json.dumps(value)
+        parts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _told(path: str, error: OSError) -> Ds01Error:
