@@ -205,3 +205,36 @@ def test_a_version_that_never_was_is_refused(old: Desk, version: int) -> None:
     with pytest.raises(store.StoreVersion):
         store.migrate(old.path)
     assert store.version_of(old.path) == version
+
+
+def test_a_store_that_was_away_for_a_while_is_opened_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.db")
+    store.migrate(path)
+    opened = store.open_store(path)
+    os.replace(path, path + ".aside")
+    for _attempt in range(2):
+        with pytest.raises(store.StoreMissing), opened.transaction():
+            pass
+    os.replace(path + ".aside", path)
+    with opened.transaction() as connection:
+        connection.execute("INSERT INTO meta (key, value) VALUES ('a', 'b')")
+
+
+def test_a_commit_that_need_not_be_on_the_disk_leaves_the_next_ones_as_they_were(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "state.db")
+    store.migrate(path)
+    opened = store.open_store(path)
+
+    def level() -> int:
+        return int(opened.connection().execute("PRAGMA synchronous").fetchone()[0])
+
+    full = level()
+    with opened.transaction(durable=False) as connection:
+        connection.execute("INSERT INTO meta (key, value) VALUES ('a', 'b')")
+        assert level() < full
+    assert level() == full
+    with pytest.raises(KeyboardInterrupt), opened.transaction(durable=False):
+        raise KeyboardInterrupt
+    assert level() == full

@@ -77,7 +77,7 @@ class Store:
             found = None
         if found is not None and not found.in_transaction and identity(self.path) != self._file():
             # The store was put aside and made anew; what is written to the old one counts nothing.
-            found.close()
+            self.close()
             found = None
         if found is None:
             # Before it is opened: one that is put aside in between is then opened anew.
