@@ -25,7 +25,7 @@ MOODS = {
     "endless": "answers with more than anybody reads",
     "early": "refuses before the body was read, and ends",
     "odd": "answers with an id that is none",
-    "late": "answers after 0.9 seconds",
+    "late": "answers after 0.85 seconds",
 }
 JSON = "Content-Type: application/json"
 
@@ -89,7 +89,7 @@ class Things:
         if mood == "held":
             x.engine.gate.wait(20)
         elif mood == "late":
-            time.sleep(0.9)
+            time.sleep(0.85)
         elif mood == "hangup":
             raise ConnectionError
         if mood == "odd":

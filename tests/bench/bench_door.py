@@ -43,14 +43,17 @@ class Size:
     rounds: int
     kept: int
     anew: int
+    created: int
     streams: int
     seconds: float
     runs: int
     commands: int
 
 
-WHOLE = Size(rounds=6, kept=1500, anew=500, streams=3, seconds=1.0, runs=30, commands=50)
-QUICK = Size(rounds=2, kept=500, anew=200, streams=1, seconds=0.5, runs=3, commands=5)
+WHOLE = Size(
+    rounds=6, kept=1500, anew=500, created=100, streams=3, seconds=1.0, runs=30, commands=50
+)
+QUICK = Size(rounds=2, kept=500, anew=200, created=50, streams=1, seconds=0.5, runs=3, commands=5)
 
 
 @dataclass
@@ -103,6 +106,9 @@ def before_a_fast_engine(size: Size, figures: Figures) -> None:
                 figures.take_turns("anew", contest, lambda path: knocks.anew(path, size.anew), ALL)
                 figures.take_turns(
                     "list", contest, lambda path: knocks.kept(path, 100, knocks.LIST), ALL
+                )
+                figures.take_turns(
+                    "create", contest, lambda path: knocks.created(path, size.created), ALL
                 )
             for _round in range(size.streams):
                 for name, action in STREAMS.items():
@@ -204,6 +210,7 @@ def rows(figures: Figures) -> list[list[str]]:
         ("kept", "`GET /_ping`, connection kept, µs", 1e6),
         ("anew", "`GET /_ping`, new connection, µs", 1e6),
         ("list", "list of 200 containers, 120 KB, µs", 1e6),
+        ("create", "container created, recorded on the disk by ds01, ms", 1e3),
         ("calm", f"{BUSY} users, each 20 times a second, µs", 1e6),
         ("busy", f"{BUSY} users, each without a pause, ms", 1e3),
         ("docker's list", "Docker's own list of 200 containers, ms", 1e3),

@@ -9,9 +9,11 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 from ds01.core.gateway_settings import GatewaySettings
+from ds01.core.store import migrate
 from native_engine import PATH, call, wait_until
 from soak.house import House
 
@@ -57,7 +59,11 @@ class Contest:
         top.mkdir(exist_ok=True)
         top.chmod(0o711)
         self._haproxy = _start_haproxy(top, engine)
-        self._house = House(top, engine, 0, ["--any-cgroup"], settings)
+        # What it writes down it writes to a disk, as on a server; all else lies in memory.
+        self._disk = tempfile.mkdtemp(prefix="ds01-bench-", dir="/var/tmp")
+        store = os.path.join(self._disk, "state.db")
+        migrate(store)
+        self._house = House(top, engine, 0, ["--any-cgroup", "--store", store], settings)
         self._house.socket.chmod(0o666)
         self.sockets = {
             DIRECT: engine,
@@ -84,6 +90,7 @@ class Contest:
         self._house.stop()
         self._haproxy.send_signal(signal.SIGKILL)
         self._haproxy.wait()
+        shutil.rmtree(self._disk, ignore_errors=True)
 
 
 def _start_haproxy(top: Path, engine: Path) -> subprocess.Popen[bytes]:

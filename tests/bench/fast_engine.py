@@ -10,6 +10,7 @@ chunks (Go's http.Server writes 32 KiB at a time), attach with 101 and raw bytes
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -26,6 +27,12 @@ _HEAD = (
     b"HTTP/1.1 200 OK\r\nApi-Version: 1.45\r\nOstype: linux\r\nServer: Docker/26.1.5 (linux)\r\n"
 )
 _PING = _HEAD + b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 2\r\n\r\nOK"
+_CREATED = (
+    b"HTTP/1.1 201 Created\r\nApi-Version: 1.45\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 87\r\n\r\n"
+    b'{"Id":"%064x","Warnings":[]}'
+)
+_numbers = itertools.count(1)
 _DONE = _HEAD + b"Content-Length: 0\r\n\r\n"
 _CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 _UPGRADED = (
@@ -96,6 +103,9 @@ class Engine:
         if not data:
             self._forget(client)
             client.close()
+        elif b"/containers/create" in path:
+            with contextlib.suppress(OSError):
+                client.sendall(_CREATED % next(_numbers))
         elif path.endswith(b"/_ping") or b"/containers/json" in path:
             with contextlib.suppress(OSError):  # who asked has gone; that is read next
                 client.sendall(_PING if path.endswith(b"/_ping") else _ALL)

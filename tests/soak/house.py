@@ -23,6 +23,7 @@ from typing import Any
 from ds01 import limits_source
 from ds01.core.gateway_settings import GatewaySettings
 from ds01.core.limits import to_json
+from ds01.core.store import migrate
 from native_engine import call, environment, wait_until
 
 BACKLOG = 4096
@@ -114,6 +115,7 @@ class House:
         limits = to_json(limits_source.from_file(str(self.folder / "limits.yml")))
         (self.folder / "limits.json").write_text(json.dumps(limits))
         (self.folder / "gateway.json").write_text(json.dumps(self._settings.as_json()))
+        migrate(str(self.folder / "state.db"))
 
     def start(self) -> None:
         """Start both; returns when the door answers."""
@@ -214,6 +216,7 @@ class House:
             ("events", "events.jsonl"),
             ("access", "access.jsonl"),
             ("counters", "counters.json"),
+            ("store", "state.db"),
         ):
             words += [f"--{name}", str(place / file)]
         self._gateway = self._serve("ds01.gateway", self._listening, *words, *self._options)

@@ -144,7 +144,9 @@ def test_leases_are_those_that_cdi_is_asked_for() -> None:
     ]
     assert leases_named({"HostConfig": {"DeviceRequests": wanted}}) == ("l1",)
     assert leases_named({"hostconfig": {"devicerequests": wanted}}) == ("l1",)
-    for odd in (None, {}, {"HostConfig": 1}, {"HostConfig": {"DeviceRequests": {}}}):
+    odd_ones: tuple[dict[str, Any] | None, ...]
+    odd_ones = (None, {}, {"HostConfig": 1}, {"HostConfig": {"DeviceRequests": {}}})
+    for odd in odd_ones:
         assert leases_named(odd) == ()
 
 

@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``ds01 gateway``: from systemd's socket to an open door.
 
-Signals: SIGTERM ends it within :data:`DRAIN_SECONDS`; what is under way is finished if it can be by
-then, streams go to the pump, and who knocks meanwhile waits in the socket. Settings and limits
-that change are in force within a second or two.
+Signals: SIGTERM ends it within :data:`DRAIN_SECONDS`, or :data:`CHANGE_SECONDS` while something is
+being changed or made; what is under way is finished if it can be by then, streams go to the pump, and
+who knocks meanwhile waits in the socket. Settings and limits that change are in force within a second
+or two.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from ds01.host.peer import Peer, peer_of
 
 RELEASE_LINK = "/opt/ds01/current"
 DRAIN_SECONDS = 0.8
-CHANGE_SECONDS = 1.3
+CHANGE_SECONDS = 1.1
 SETTLE_SECONDS = 2.0
 TAKE_OVER_SECONDS = 2.0
 TICK_SECONDS = 2.0
