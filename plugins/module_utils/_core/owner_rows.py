@@ -25,6 +25,8 @@ LABEL_CHARACTERS = 4096
 FACTS_CHARACTERS = 256 * 1024
 GONE_FACTS_CHARACTERS = 8 * 1024
 """What is gone is shown, not concluded from."""
+_KEPT_CHARACTERS = 16 * 1024
+"""Longer texts are read anew each time rather than kept."""
 _TELLING = ("ds01.", "aime.", "devcontainer.", "com.docker.compose.")
 
 _COLUMNS = (
@@ -59,12 +61,31 @@ class Row:
 # The same texts are read with each look; what comes of them is never changed.
 
 
-@lru_cache(maxsize=4096)
 def _owner(text: str) -> Owner:
+    return _kept_owner(text) if len(text) < _KEPT_CHARACTERS else _read_owner(text)
+
+
+def _read_owner(text: str) -> Owner:
     data = json.loads(text)
     data["evidence"] = tuple(Evidence(**one) for one in data["evidence"])
     data["contradictions"] = tuple(data["contradictions"])
     return Owner(**data)
+
+
+def _facts(text: str) -> ContainerFacts:
+    return _kept_facts(text) if len(text) < _KEPT_CHARACTERS else _read_facts(text)
+
+
+def _read_facts(text: str) -> ContainerFacts:
+    data = json.loads(text)
+    data["mounts"] = tuple(Mount(**one) for one in data["mounts"])
+    for name in ("volumes", "uids", "leases"):
+        data[name] = tuple(data[name])
+    return ContainerFacts(**data)
+
+
+_kept_owner = lru_cache(maxsize=2048)(_read_owner)
+_kept_facts = lru_cache(maxsize=1024)(_read_facts)
 
 
 @lru_cache(maxsize=4096)
@@ -82,32 +103,33 @@ def _origin(text: str) -> Origin:
     return Origin(**json.loads(text))
 
 
-@lru_cache(maxsize=1024)
-def _facts(text: str) -> ContainerFacts:
-    data = json.loads(text)
-    data["mounts"] = tuple(Mount(**one) for one in data["mounts"])
-    for name in ("volumes", "uids", "leases"):
-        data[name] = tuple(data[name])
-    return ContainerFacts(**data)
-
-
 def _facts_text(facts: ContainerFacts, most: int) -> str:
+    text = _text(facts)
+    if len(text) <= most:
+        return text
     labels = {
         key[:LABEL_CHARACTERS]: value[:LABEL_CHARACTERS] for key, value in facts.labels.items()
     }
-    text = _text(replace(facts, labels=labels))
-    if len(text) <= most:
-        return text
-    room = most // 2
-    kept: dict[str, str] = {}
-    for key in sorted(labels, key=lambda one: (not one.startswith(_TELLING), len(one), one)):
-        room -= len(json.dumps({key: labels[key]}))
+    ordered = sorted(labels.items(), key=lambda one: (not one[0].startswith(_TELLING), one))
+    mounts = [asdict(one) for one in facts.mounts]
+    few = replace(
+        facts,
+        labels=dict(ordered[: _fitting(ordered, most // 2)]),
+        mounts=facts.mounts[: _fitting(mounts, most // 4)],
+        volumes=facts.volumes[: _fitting(facts.volumes, most // 8)],
+    )
+    return _text(few)
+
+
+def _fitting(items: Iterable[Any], room: int) -> int:
+    """How many of the first items fit."""
+    count = 0
+    for item in items:
+        room -= len(json.dumps(item)) + 2
         if room < 0:
             break
-        kept[key] = labels[key]
-    few = max(1, most // 2 // (LABEL_CHARACTERS * 2))
-    cut = replace(facts, labels=kept, mounts=facts.mounts[:few], volumes=facts.volumes[:few])
-    return _text(cut)
+        count += 1
+    return count
 
 
 def _text(value: Any) -> str:
