@@ -87,9 +87,21 @@ class Draft:
             if record.facts is not None and (record.gone is None or self._former(record) is None):
                 record = self._inside(record, record.facts)
                 self.put(self._container(record, record.facts or ContainerFacts(record.id, "")))
+        for record in self.touched(CONTAINER):
+            self._touch_volumes(record)
         for record in list(self._now.values()):
             if record.kind != CONTAINER and record.gone is None:
                 self.put(self._thing(record))
+
+    def _touch_volumes(self, container: Record) -> None:
+        """A volume that was made with a container goes with it, to another owner too."""
+        before = self._before[container.kind, container.id]
+        if container.facts is None or (before is not None and before.owner == container.owner):
+            return
+        for name in container.facts.volumes:
+            volume = self.get(VOLUME, name)
+            if volume is not None and volume.parent == container.id and volume.gone is None:
+                self.put(volume)
 
     def _inside(self, record: Record, facts: ContainerFacts) -> Record:
         """One that runs is looked at in the kernel's books."""
