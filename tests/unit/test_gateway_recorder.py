@@ -92,20 +92,20 @@ def wait(done: Any, seconds: float = 5.0) -> bool:
 
 def test_all_is_done_in_order_and_in_one_thread(recorder: Recorder, book: Book) -> None:
     async def play() -> None:
-        got = await recorder.reserve(intent)
+        got = await recorder.reserve(2001, intent)
         await recorder.bind(got, ID, ("l1",))
         await recorder.record(CONTAINER, ID, Made(1, "x", 1.0))
-        recorder.ended("i2", 5.0)
-        recorder.abandon("i3")
+        recorder.ended(1, "i2", 5.0)
+        recorder.abandon(1, "i3")
         recorder.take_over(["i4"])
 
     asyncio.run(play())
     assert wait(lambda: len(book.told) == 6)
-    assert [one[0] for one in book.told] == [
-        *("reserve", "bind", "record", "ended", "abandon", "orphan")
-    ]
+    assert [one[0] for one in book.told[:3]] == ["reserve", "bind", "record"]
+    # Each user in turn, and each user's in order.
+    assert [one[0] for one in book.told[3:]] == ["ended", "orphan", "abandon"]
     assert book.told[1][1:] == ("i1", ID, "box")
-    assert book.told[5] == ("orphan", recorder.identity, frozenset({"i4"}))
+    assert book.told[4] == ("orphan", recorder.identity, frozenset({"i4"}))
     assert len(book.threads) == 1 and threading.get_ident() not in book.threads
 
 
@@ -114,7 +114,7 @@ def test_the_loop_waits_for_nobody(recorder: Recorder, book: Book) -> None:
 
     async def play() -> float:
         book.gate.clear()
-        task = asyncio.create_task(recorder.reserve(intent))
+        task = asyncio.create_task(recorder.reserve(2001, intent))
         slowest = 0.0
         for _turn in range(50):
             begun = time.monotonic()
@@ -135,7 +135,7 @@ def test_more_than_can_wait_is_refused_at_once(
 
     async def play() -> tuple[int, int]:
         book.gate.clear()
-        tasks = [asyncio.create_task(recorder.reserve(intent)) for _n in range(30)]
+        tasks = [asyncio.create_task(recorder.reserve(2001, intent)) for _n in range(30)]
         await asyncio.sleep(0.1)
         refused = [one for one in tasks if one.done()]
         assert all(isinstance(one.exception(), LateError) for one in refused)
@@ -148,6 +148,24 @@ def test_more_than_can_wait_is_refused_at_once(
     assert refused >= 19 and refused + done == 30
 
 
+def test_one_users_flood_is_nobody_elses_wait(recorder: Recorder, book: Book) -> None:
+    async def play() -> None:
+        book.gate.clear()
+        tasks = [
+            asyncio.create_task(recorder.reserve(uid, lambda n=n, uid=uid: intent(f"{uid}-{n}")))  # type: ignore[misc]
+            for uid, count in ((1, 50), (2, 2), (3, 2))
+            for n in range(count)
+        ]
+        await asyncio.sleep(0.05)
+        book.gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(play())
+    order = [one[1].token for one in book.told]
+    assert max(order.index(token) for token in ("2-0", "2-1", "3-0", "3-1")) < 8
+    assert [one for one in order if one.startswith("1-")] == [f"1-{n}" for n in range(50)]
+
+
 def test_what_came_too_late_is_taken_back(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +174,7 @@ def test_what_came_too_late_is_taken_back(
     async def play() -> None:
         book.gate.clear()
         with pytest.raises(LateError, match="does not answer"):
-            await recorder.reserve(intent)
+            await recorder.reserve(2001, intent)
 
     asyncio.run(play())
     book.gate.set()
@@ -169,7 +187,7 @@ def test_a_request_that_is_broken_off_is_taken_back(recorder: Recorder, book: Bo
     async def play() -> None:
         book.gate.clear()
         book.begun.clear()
-        task = asyncio.create_task(recorder.reserve(intent))
+        task = asyncio.create_task(recorder.reserve(2001, intent))
         while not book.begun.is_set():
             await asyncio.sleep(0.005)
         task.cancel()
@@ -191,7 +209,7 @@ def test_what_was_made_is_tried_again_until_it_is_written(
         with pytest.raises(StoreFull):
             await recorder.bind(intent(), ID)
         with pytest.raises(StoreFull):
-            await recorder.reserve(intent)
+            await recorder.reserve(2001, intent)
 
     asyncio.run(play())
     time.sleep(0.2)
@@ -217,9 +235,9 @@ def test_an_error_that_nobody_thought_of_has_the_store_opened_anew(
 
     async def play() -> None:
         with pytest.raises(Ds01Error, match="ZeroDivisionError"):
-            await recorder.reserve(intent)
+            await recorder.reserve(2001, intent)
         book.faults.clear()
-        await recorder.reserve(intent)
+        await recorder.reserve(2001, intent)
 
     asyncio.run(play())
     assert book.opened == 2
@@ -234,7 +252,7 @@ def test_the_same_complaint_is_made_once(
     async def play() -> None:
         for _time in range(20):
             with pytest.raises(StoreFull):
-                await recorder.reserve(intent)
+                await recorder.reserve(2001, intent)
 
     asyncio.run(play())
     assert capsys.readouterr().err.count("it is full") == 1
@@ -245,7 +263,7 @@ def test_what_waits_at_the_end_is_done(book: Book) -> None:
     found.start()
     book.gate.clear()
     for number in range(50):
-        found.ended(f"i{number}", 1.0)
+        found.ended(1, f"i{number}", 1.0)
     threading.Timer(0.2, book.gate.set).start()
     found.stop()
     assert len(book.told) == 50
@@ -254,7 +272,7 @@ def test_what_waits_at_the_end_is_done(book: Book) -> None:
 def test_without_a_store_nothing_is_recorded() -> None:
     found = Recorder("")
     found.start()
-    found.ended("i1", 1.0)
+    found.ended(1, "i1", 1.0)
     assert not found.enabled and found.waiting == 0
     found.stop()
 

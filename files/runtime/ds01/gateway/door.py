@@ -223,7 +223,7 @@ class Door:
         """The pump tells of the end of a stream, perhaps of an earlier gateway's."""
         token = token_of(ended.tag)
         if token:
-            self.recorder.ended(token, time.time())
+            self.recorder.ended(ended.uid, token, time.time())
         entry = self._streams.pop(ended.tag, None)
         if entry is not None:
             self.record(

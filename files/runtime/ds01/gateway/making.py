@@ -164,7 +164,7 @@ class Making:
 
     def _end_span(self) -> None:
         if self._token:
-            self.recorder.ended(self._token, time.time())
+            self.recorder.ended(self._caller.uid, self._token, time.time())
             self._token = ""
 
     def give_away(self) -> str:
@@ -191,17 +191,17 @@ class Making:
         if self.exchange.over:
             # Nothing was asked of the engine yet.
             if token:
-                self.recorder.abandon(token)
+                self.recorder.abandon(self._caller.uid, token)
             return
         try:
             with self.door.volumes.used(volumes, self._caller.uid):
                 reply = await self._ask()
         except BaseException as error:
             if token and isinstance(error, SilentError) and not error.asked:
-                self.recorder.abandon(token)
+                self.recorder.abandon(self._caller.uid, token)
             elif token:
                 # What came of it is not known here.
-                self.recorder.ended(token, time.time())
+                self.recorder.ended(self._caller.uid, token, time.time())
             raise
         fault("answered")
         await self._bind(intent, recorded.thing_in(self.plan.kind, *_told(reply)), reply, leases)
@@ -219,9 +219,9 @@ class Making:
             except Ds01Error as error:
                 self.exchange.note = f"recorded later: {error}"
         elif reply.head.status >= 400:
-            self.recorder.abandon(intent.token)
+            self.recorder.abandon(intent.uid, intent.token)
         else:
-            self.recorder.ended(intent.token, time.time())
+            self.recorder.ended(intent.uid, intent.token, time.time())
 
     async def _noted(self) -> None:
         assert self._gather is not None
@@ -244,7 +244,9 @@ class Making:
 
     async def _read_later(self, content: bytes) -> dict[str, Any] | None:
         try:
-            return await self.recorder.prepare(lambda: recorded.read_body(content))
+            return await self.recorder.prepare(
+                self._caller.uid, lambda: recorded.read_body(content)
+            )
         except Ds01Error:
             return None
 
@@ -313,7 +315,7 @@ class Making:
         """Write down what is asked; None where it passes all the same, or is refused."""
         exchange = self.exchange
         try:
-            return await self.recorder.reserve(make)
+            return await self.recorder.reserve(self._caller.uid, make)
         except Ds01Error as error:
             assert exchange.target is not None
             verdict = unrecorded(self._caller, exchange.head.method, exchange.target, error.what)

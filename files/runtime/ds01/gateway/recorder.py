@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes down who makes what, in a thread of its own: the store waits for the disk, the loop for nobody.
 
-One thread does one thing after the other. What waits is bounded: each request that waits here holds a
-place among its user's requests, and beyond :data:`QUEUE_MAX` a new one is refused at once. What has to be
-said of a request that is over (a thing made, a request without effect) is kept and tried again until the
-store takes it; a gateway that dies before leaves a row that whoever syncs makes good.
+One thread does one thing after the other: first what a client waits for that was made, then what users
+ask, each in turn. What waits is bounded: each request that waits here holds a place among its user's
+requests, and beyond :data:`QUEUE_MAX` a new one is refused at once. What has to be said of a request that
+is over (a thing made, a request without effect) is kept and tried again until the store takes it; a
+gateway that dies before leaves a row that whoever syncs makes good.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ KEPT_MAX = 4096
 """Ends of requests that the store did not take yet."""
 WAIT_SECONDS = 10.0
 """How long a request waits for the store."""
+RECORD_SECONDS = 2.0
+"""The same where the thing is there already, and nobody is refused any more."""
 AGAIN_SECONDS = 3.0
 REPEAT_SECONDS = 60.0
 
@@ -52,11 +55,13 @@ class LateError(Ds01Error):
 class _Job:
     """One thing to do.
 
+    :param uid: whose turn it takes.
     :param lasting: it is tried again until it is done.
     :param undo: for one that was given up while it was being done.
     """
 
     name: str
+    uid: int
     call: Callable[[OwnerBook], Any]
     future: Future[Any]
     due: float
@@ -98,6 +103,7 @@ class Recorder:
         self._wake = threading.Condition()
         self._first: deque[_Job] = deque()
         self._queue: deque[_Job] = deque()
+        self._served: set[int] = set()
         self._again: deque[_Job] = deque()
         self._stopping = False
         self._complained: dict[str, float] = {}
@@ -126,9 +132,10 @@ class Recorder:
 
     # --- for the loop -----------------------------------------------------------------------------
 
-    async def reserve(self, make: Callable[[], Intent]) -> Intent:
+    async def reserve(self, uid: int, make: Callable[[], Intent]) -> Intent:
         """Write down that something is asked for, before it is.
 
+        :param uid: whose turn it takes.
         :param make: what to write down; called in the thread, since it may take a while.
         :raises Ds01Error: it is not written down.
         """
@@ -143,8 +150,8 @@ class Recorder:
             if made:
                 book.abandon(made[0].token)
 
-        job = self._job("reserve", reserve, undo=undo)
-        return cast(Intent, await self._wait(job, self._queue))
+        job = self._job("reserve", uid, reserve, undo=undo)
+        return cast(Intent, await self._wait(job, self._queue, WAIT_SECONDS))
 
     async def bind(self, intent: Intent, thing: str, leases: Collection[str] = ()) -> None:
         """Tie what was written down to what came of it.
@@ -162,7 +169,8 @@ class Recorder:
                 # What was written down is not there any more: the store is another one, say.
                 book.record(intent.kind, thing, intent.made(), name=intent.name)
 
-        await self._wait(self._job("bind", bind, lasting=True), self._first)
+        job = self._job("bind", intent.uid, bind, lasting=True)
+        await self._wait(job, self._first, WAIT_SECONDS)
 
     async def record(
         self,
@@ -183,18 +191,23 @@ class Recorder:
         def record(book: OwnerBook) -> None:
             book.record(kind, thing, made, name=name, parent=parent, durable=durable)
 
-        await self._wait(self._job("record", record, lasting=True), self._first)
+        job = self._job("record", made.uid, record, lasting=True)
+        await self._wait(job, self._first, RECORD_SECONDS)
 
-    def abandon(self, token: str) -> None:
-        """Nothing came of what was written down."""
-        self._later("abandon", lambda book: book.abandon(token))
+    def abandon(self, uid: int, token: str) -> None:
+        """Nothing came of what was written down.
 
-    def ended(self, token: str, at: float) -> None:
+        :param uid: whose turn it takes.
+        """
+        self._later("abandon", uid, lambda book: book.abandon(token))
+
+    def ended(self, uid: int, token: str, at: float) -> None:
         """What was written down is over; what came of it is for others to find out.
 
+        :param uid: whose turn it takes.
         :param at: seconds of the wall clock.
         """
-        self._later("end", lambda book: book.ended(token, at))
+        self._later("end", uid, lambda book: book.ended(token, at))
 
     def take_over(self, streams: Collection[str]) -> None:
         """Leave what earlier gateways had under way to whoever syncs.
@@ -206,16 +219,20 @@ class Recorder:
         def take_over(book: OwnerBook) -> None:
             book.orphan(self.identity, kept)
 
-        self._later("orphan", take_over)
+        self._later("orphan", 0, take_over)
 
-    async def prepare(self, call: Callable[[], T]) -> T:
-        """Do something that takes the loop too long."""
-        job = self._job("prepare", lambda _book: call())
-        return cast(T, await self._wait(job, self._queue))
+    async def prepare(self, uid: int, call: Callable[[], T]) -> T:
+        """Do something that takes the loop too long.
+
+        :param uid: whose turn it takes.
+        """
+        job = self._job("prepare", uid, lambda _book: call())
+        return cast(T, await self._wait(job, self._queue, WAIT_SECONDS))
 
     def _job(
         self,
         name: str,
+        uid: int,
         call: Callable[[OwnerBook], Any],
         lasting: bool = False,
         undo: Callable[[OwnerBook], Any] | None = None,
@@ -223,34 +240,34 @@ class Recorder:
         future: Future[Any] = Future()
         # It runs: a wait that is given up must not seem to end it.
         future.set_running_or_notify_cancel()
-        return _Job(name, call, future, time.monotonic() + WAIT_SECONDS, lasting, undo)
+        return _Job(name, uid, call, future, time.monotonic() + WAIT_SECONDS, lasting, undo)
 
-    def _later(self, name: str, call: Callable[[OwnerBook], Any]) -> None:
+    def _later(self, name: str, uid: int, call: Callable[[OwnerBook], Any]) -> None:
         if self.enabled:
-            self._put(self._job(name, call, lasting=True), self._first)
+            # After what the same user asked before, so that nobody leaves more than he asks.
+            self._put(self._job(name, uid, call, lasting=True), self._queue)
 
     def _put(self, job: _Job, queue: deque[_Job]) -> None:
         with self._wake:
             queue.append(job)
             self._wake.notify()
 
-    async def _wait(self, job: _Job, queue: deque[_Job]) -> Any:
+    async def _wait(self, job: _Job, queue: deque[_Job], seconds: float) -> Any:
         if queue is self._queue and len(queue) >= QUEUE_MAX:
             self._counters.count("records", what=job.name, result="refused")
             raise LateError("too many requests wait to be written down", self._places[0], "")
         self._put(job, queue)
         future = asyncio.wrap_future(job.future)
         try:
-            done, _pending = await asyncio.wait([future], timeout=WAIT_SECONDS)
+            done, _pending = await asyncio.wait([future], timeout=seconds)
         except asyncio.CancelledError:
             self._give_up(job)
             raise
         if not done:
             self._give_up(job)
             future.cancel()
-            raise LateError(
-                f"the store does not answer within {WAIT_SECONDS:g} s", self._places[0], ""
-            )
+            what = f"the store does not answer within {seconds:g} s"
+            raise LateError(what, self._places[0], "")
         return future.result()
 
     def _give_up(self, job: _Job) -> None:
@@ -278,8 +295,8 @@ class Recorder:
             while True:
                 if self._first:
                     return self._first.popleft()
-                if self._queue and not self._stopping:
-                    return self._queue.popleft()
+                if self._queue:
+                    return self._in_turn()
                 if self._again and (self._stopping or self._again[0].due <= time.monotonic()):
                     return self._again.popleft()
                 if self._stopping:
@@ -287,9 +304,21 @@ class Recorder:
                 pause = self._again[0].due - time.monotonic() if self._again else None
                 self._wake.wait(pause)
 
+    def _in_turn(self) -> _Job:
+        """The first job of somebody who was not served since all others were."""
+        waiting = (one for one in self._queue if one.uid not in self._served)
+        job = next(waiting, None)
+        if job is None:
+            self._served.clear()
+            job = self._queue[0]
+        self._served.add(job.uid)
+        self._queue.remove(job)
+        return job
+
     def _do(self, book: OwnerBook, job: _Job) -> bool:
         """Whether the book can be used on; not after an error that nobody thought of."""
-        if job.given_up or (not job.lasting and time.monotonic() > job.due):
+        late = self._stopping or time.monotonic() > job.due
+        if job.given_up or (late and not job.lasting):
             job.given_up = True
             _fail(job.future, LateError("the store is too slow", self._places[0], ""))
             return True
