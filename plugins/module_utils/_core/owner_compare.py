@@ -12,7 +12,7 @@ from typing import Any
 from .owner_draft import Draft, in_state, with_facts, with_name
 from .owner_events import CREATE, DESTROY, DIE, RUNNING, START
 from .owner_lookout import OwnerWorld, Seen
-from .owners import CONTAINER, Record
+from .owners import CONTAINER, ContainerFacts, Record
 
 
 def differences(known: Mapping[str, Record], listed: Sequence[Seen]) -> dict[str, str]:
@@ -59,7 +59,7 @@ class Compare:
         for one in listed:
             there.add(one.facts.id)
             seen = looked.get(one.facts.id) or one
-            self._there(seen, one, one.facts.id in changed)
+            self._there(seen, one, one.facts.id in changed, at)
         for gone in set(self._known) - there:
             if gone in changed:
                 self._gone(gone, at)
@@ -71,12 +71,12 @@ class Compare:
             return True
         return one.facts.id in changed and record.state != one.facts.state
 
-    def _there(self, seen: Seen, listed: Seen, changed: bool) -> None:
+    def _there(self, seen: Seen, listed: Seen, changed: bool, at: float) -> None:
         record = self._draft.get(CONTAINER, listed.facts.id)
         state, name = listed.facts.state, listed.facts.name
         if record is None or not record.state or record.facts is None or record.gone is not None:
             if changed or (record is not None and not record.state):
-                self._new(record, seen, state, name)
+                self._new(record, seen, listed.facts, at)
                 return
             if record is None or record.facts is not None:
                 return
@@ -91,7 +91,7 @@ class Compare:
             record = in_state(record, state)
         elif record.state in RUNNING:
             record = self._inside(record)
-        self._draft.put(record)
+        self._draft.put(record, at)
 
     def _inside(self, record: Record) -> Record:
         """Who runs in it may have changed since it was started."""
@@ -100,15 +100,16 @@ class Compare:
         cgroup, uids = self._world.inside(record.id, record.facts.cgroup_parent)
         return replace(record, facts=replace(record.facts, cgroup=cgroup, uids=uids))
 
-    def _new(self, record: Record | None, seen: Seen, state: str, name: str) -> None:
+    def _new(self, record: Record | None, seen: Seen, listed: ContainerFacts, at: float) -> None:
         """One that no event told of."""
+        state, name = listed.state, listed.name
         is_known = record is not None and record.state != "" and record.gone is None
         blank = (
             replace(record, gone=None) if record is not None else Record(CONTAINER, seen.facts.id)
         )
         blank = with_facts(replace(blank, state=""), seen.facts)
         made = with_name(in_state(blank, state), name)
-        self._draft.put(made)
+        self._draft.put(made, at)
         if is_known or (record is not None and record.gone is not None):
             return
         self._draft.tell(made, CREATE, made.created, seen_by="sync")
@@ -148,7 +149,7 @@ class Compare:
         if record.state in RUNNING:
             self._draft.tell(record, DIE, at, seen_by="sync")
         record = replace(in_state(record, "removed"), gone=at)
-        self._draft.put(record)
+        self._draft.put(record, at)
         self._draft.tell(record, DESTROY, at, seen_by="sync")
 
 

@@ -50,7 +50,6 @@ class Draft:
     ) -> None:
         self._world = world
         self._patience = patience
-        self._at = world.now()
         self.incomplete: set[str] = set()
         self._known = known
         self._source = source
@@ -65,10 +64,14 @@ class Draft:
             self._before[key] = self._known(kind, thing_id)
         return self._now.get(key, self._before[key])
 
-    def put(self, record: Record) -> None:
-        """A thing is otherwise now."""
+    def put(self, record: Record, at: float | None = None) -> None:
+        """A thing is otherwise now.
+
+        :param at: when that was so, seconds of the wall clock; where nothing new was seen of it, not
+            given.
+        """
         self.get(record.kind, record.id)
-        self._now[record.kind, record.id] = record
+        self._now[record.kind, record.id] = record if at is None else replace(record, updated=at)
 
     def tell(self, record: Record, action: str, at: float, name: str = "", **more: Any) -> None:
         """Something happened to a thing.
@@ -139,11 +142,7 @@ class Draft:
 
     def changes(self) -> list[Record]:
         """What is otherwise than it was recorded."""
-        return [
-            replace(record, updated=self._at)
-            for key, record in self._now.items()
-            if not same(self._before[key], record)
-        ]
+        return [record for key, record in self._now.items() if not same(self._before[key], record)]
 
     def events(self) -> list[Event]:
         """What happened, and what was concluded anew."""

@@ -78,11 +78,11 @@ class Hearing:
         before = self._draft.get(CONTAINER, event.id) or Record(CONTAINER, event.id)
         record = with_facts(replace(before, created=facts.created), facts)
         if event.action == CREATE:
-            self._draft.put(record)
+            self._draft.put(record, event.at)
             return
         # Its creation was missed.
         record = in_state(record, facts.state or "created")
-        self._draft.put(record)
+        self._draft.put(record, event.at)
         self._draft.tell(record, CREATE, facts.created, seen_by="sync")
 
     def step(self, event: Heard) -> None:
@@ -104,7 +104,7 @@ class Hearing:
             record = with_name(in_state(record, event.state), name)
         elif event.state:
             record = in_state(record, event.state)
-        self._draft.put(record)
+        self._draft.put(record, event.at)
         self._draft.tell(record, event.action, event.at, name, **of_event(event))
 
     # --- the gateway --------------------------------------------------------------------------------

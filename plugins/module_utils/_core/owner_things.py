@@ -42,7 +42,7 @@ class Things:
             record = record or Record(event.kind, event.id, event.attributes.get("name", ""))
             if record.gone is None:
                 record = replace(record, gone=event.at)
-                self._draft.put(record)
+                self._draft.put(record, event.at)
             self._draft.tell(record, event.action, event.at, **more)
             return
         thing = self._look(event)
@@ -71,7 +71,7 @@ class Things:
         elif record.gone is None:
             record = replace(record, name=thing.name, created=record.created or thing.created)
         if thing.kind != IMAGE or thing.id.startswith("sha256:"):
-            self._draft.put(record)
+            self._draft.put(record, at)
         return record
 
     # --- volumes that are made with a container -----------------------------------------------------
@@ -138,7 +138,7 @@ class Things:
         record = self._draft.get(kind, thing_id)
         if record is not None and record.gone is None:
             record = replace(record, gone=at)
-            self._draft.put(record)
+            self._draft.put(record, at)
             end = "delete" if kind == IMAGE else DESTROY
             self._draft.tell(record, end, at, seen_by="sync")
 
