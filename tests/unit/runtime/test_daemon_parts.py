@@ -161,7 +161,7 @@ def test_a_container_that_does_not_start_is_tried_less_and_less_often() -> None:
     assert pauses[:3] == [30.0, 60.0, 120.0] and pauses[-1] == 3600.0
     world.start_error = None
     starts.try_one(action)
-    assert told[-1].event_type == "container.started"
+    assert told[-1].event_type == "gpu.container_started"
     assert world.started == ["c" * 64] and starts.not_now() == []
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from ds01.core.errors import Ds01Error
+from ds01.core.store import StoreCorrupt
 from ds01.daemon.rounds import ContainerEvent, World
 from ds01.daemon.server import log_fault
 
@@ -26,31 +27,35 @@ back in between."""
 _OF_LEASES = frozenset({"create", "start", "die", "pause", "unpause", "rename", "destroy"})
 
 
-class Recorder(Protocol):
-    """Who keeps records of what the engine tells; called in the ear's thread."""
+class Recorder:
+    """Who keeps records of what the engine tells; this one keeps none.
+
+    :ivar fault: what is wrong now, in words; empty while all is well.
+    """
+
+    fault = ""
+
+    def begin(self, fail: Callable[[StoreCorrupt], None]) -> None:
+        """Begin.
+
+        :param fail: told that the store is damaged, in another thread.
+        """
+
+    def stop(self, seconds: float) -> None:
+        """End; waits so long for what is under way."""
+
+    def commits(self) -> None:
+        """Somebody has written to the store."""
 
     def since(self) -> str | None:
-        """From when on events are wanted, as the engine takes it."""
-
-    def listening(self) -> None:
-        """The engine is (again) listened to."""
-
-    def hear(self, event: Mapping[str, Any]) -> None:
-        """Something happened."""
-
-
-class Nobody:
-    """Keeps no records."""
-
-    def since(self) -> str | None:
-        """Nothing of before is wanted."""
+        """From when on events are wanted, as the engine takes it; called in the ear's thread."""
         return None
 
     def listening(self) -> None:
-        """Nothing to do."""
+        """The engine is (again) listened to; in the ear's thread."""
 
     def hear(self, event: Mapping[str, Any]) -> None:
-        """Nothing to do."""
+        """Something happened; in the ear's thread."""
 
 
 class Ear:
@@ -71,7 +76,7 @@ class Ear:
         self._world = world
         self._tell = tell
         self._sleep = sleep
-        self._recorder: Recorder = recorder or Nobody()
+        self._recorder = recorder or Recorder()
 
     def begin(self) -> None:
         """Listen until the process ends, or nobody wants to be told."""

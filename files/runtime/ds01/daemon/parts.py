@@ -15,9 +15,9 @@ from ds01.core.book import Book
 from ds01.core.book_view import Snapshot
 from ds01.core.gpu_settings import GPU_SETTINGS_PATH
 from ds01.daemon.allowances import Directory
+from ds01.daemon.ear import Recorder
 from ds01.daemon.rounds import World
 from ds01.daemon.systemd import Notifier
-from ds01.daemon.tracker import Tracker
 from ds01.door_refusals import REFUSALS_PATH
 from ds01.host.peer import Peer, peer_of
 
@@ -43,7 +43,7 @@ class Parts:
     """What a daemon is made of.
 
     :param who: who a peer is.
-    :param tracker: keeps the records of owners; None: nobody does.
+    :param tracker: keeps the records of owners.
     :param sync_owners: compares the book of owners with the engine now; returns what was done.
     """
 
@@ -56,5 +56,5 @@ class Parts:
     watchdog: float | None = None
     who: Callable[[socket.socket], Peer] = peer_of
     group_id: Callable[[str], int | None] = lambda _name: None
-    tracker: Tracker | None = None
+    tracker: Recorder = field(default_factory=Recorder)
     sync_owners: Callable[[], dict[str, Any]] = dict

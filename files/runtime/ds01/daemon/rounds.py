@@ -126,7 +126,8 @@ class Starts:
             self._tell(Event("container.start_failed", "ds01d", details=failure))
         else:
             self._failed.pop(action.container, None)
-            self._tell(Event("container.started", "ds01d", details=details))
+            # That the container was started the engine tells itself.
+            self._tell(Event("gpu.container_started", "ds01d", details=details))
         finally:
             self._under_way.discard(action.container)
 

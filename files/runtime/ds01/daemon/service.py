@@ -62,7 +62,6 @@ class Daemon:
         self._slow = Worker()
         self._limits = LimitsFile(parts.places.limits)
         self.rounds = Rounds(self.book, parts.world, self._renew)
-        door = DoorRefusals(parts.places.refusals)
         owners = OwnerBook(self.book.store, self.book.events_path, self.book.source)
         self.desk = GpuDesk(
             self.book,
@@ -70,8 +69,8 @@ class Daemon:
             self._limits,
             parts.directory,
             self.rounds.go,
-            door,
-            OwnerDesk(owners, parts.sync_owners, parts.directory, self._owner_fault),
+            DoorRefusals(parts.places.refusals),
+            OwnerDesk(owners, parts.sync_owners, parts.directory, lambda: parts.tracker.fault),
         )
         self.server = Server(
             parts.listener, self.desk, self._worker, self._slow, self._is_admin, parts.who
@@ -114,8 +113,7 @@ class Daemon:
             self._spawn(self.server.run)
             self._spawn(self._keep_touching)
             self._spawn(self._keep_alive)
-            if self._parts.tracker:
-                self._parts.tracker.begin(self._fail_soon)
+            self._parts.tracker.begin(self._fail_soon)
             Ear(self._parts.world, self._hears, recorder=self._parts.tracker).begin()
             self._parts.notifier.tell(READY=1, STATUS="serving")
             await self.ending.wait()
@@ -135,10 +133,8 @@ class Daemon:
         if self._due:
             self._due.cancel()
         await end_all(self._tasks)
-        if self._parts.tracker:
-            stop = self._parts.tracker.stop
+        for stop in (self._parts.tracker.stop, self._worker.stop):
             await asyncio.get_running_loop().run_in_executor(None, stop, STOP_SECONDS)
-        await asyncio.get_running_loop().run_in_executor(None, self._worker.stop, STOP_SECONDS)
 
     def heed_signals(self) -> None:
         """SIGTERM and SIGINT end, SIGHUP reads settings and limits anew; in the main thread only."""
@@ -155,10 +151,6 @@ class Daemon:
         """End so that systemd starts us anew: what is wrong is mended at a start."""
         self.failure = error
         self.ending.set()
-
-    def _owner_fault(self) -> str:
-        """Why the records of owners may be behind; empty when they are not."""
-        return self._parts.tracker.fault if self._parts.tracker else ""
 
     def _fail_soon(self, error: Ds01Error) -> None:
         """The same, from another thread."""
@@ -266,8 +258,7 @@ class Daemon:
             self._fail(StoreCorrupt("the state store has been removed", store))
         if changed & {store, f"{store}-wal", folder}:
             self._spawn(self._refresh)
-            if self._parts.tracker:
-                self._parts.tracker.commits()
+            self._parts.tracker.commits()
         if changed & {places.limits, places.settings}:
             self._spawn(self._reload)
         if places.release in changed and _link(places.release) not in (None, self._release):
@@ -364,8 +355,7 @@ class Daemon:
             self._fail(Ds01Error(what, directory))
             return
         await self._job(self.rounds.go, slow=True)
-        owners = self._owner_fault()
-        fault = self.rounds.engine_fault or (f"owners: {owners}" if owners else "")
+        fault = self.rounds.engine_fault or self._parts.tracker.fault
         self._parts.notifier.tell(STATUS=f"serving; {fault}" if fault else "serving")
 
     async def _keep_alive(self) -> None:

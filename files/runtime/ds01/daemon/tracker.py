@@ -22,6 +22,7 @@ from ds01.core.owner_events import cursor_text
 from ds01.core.owner_settings import OwnerSettings
 from ds01.core.owner_sync import OwnerSync
 from ds01.core.store import StoreCorrupt
+from ds01.daemon.ear import Recorder
 from ds01.daemon.server import log_fault
 
 SETTLE_SECONDS = 0.4
@@ -41,7 +42,7 @@ PUBLISH_AGAIN_SECONDS = 1.0
 FORGET_SECONDS = 3600.0
 
 
-class Tracker:
+class Tracker(Recorder):
     """Keeps the records.
 
     :param settings: read anew before each full look.
@@ -74,9 +75,15 @@ class Tracker:
         self._asked = 0
         self._failures = 0
         self._forgotten = time.monotonic()
-        self.fault = ""
-        """What went wrong last, in words; empty while all is well."""
+        self._error = ""
+        self._not_looked = ""
+        self._not_published = ""
         self._thread = threading.Thread(target=self._run, name="owners", daemon=True)
+
+    @property
+    def fault(self) -> str:  # type: ignore[override]
+        """What is wrong now, in words; empty while all is well."""
+        return self._error or self._not_looked or self._not_published
 
     # --- from other threads ---------------------------------------------------------------------------
 
@@ -182,9 +189,7 @@ class Tracker:
                 log_fault(error)
                 self._failed(Ds01Error(f"{type(error).__name__}: {error}", "owners"))
             else:
-                if self._failures:
-                    self._failures = 0
-                    self.fault = ""
+                self._failures, self._error = 0, ""
         with self._wake:
             self._stopping = True
             wanted, self._wanted = self._wanted, []
@@ -277,8 +282,7 @@ class Tracker:
             raise
         for future in wanted:
             future.set_result(self._summary())
-        if self._sync.faults:
-            self.fault = "; ".join(self._sync.faults.values())
+        self._not_looked = "; ".join(self._sync.faults.values())
 
     def _settle(self) -> None:
         """Let events come that are on their way."""
@@ -307,10 +311,10 @@ class Tracker:
         self._dirty = True
         self._publish_at = time.monotonic() + PUBLISH_AGAIN_SECONDS
         self._dirty = not self._sync.publish(full)
-        trouble = self._sync.publisher.trouble if self._sync.publisher else ""
-        if self._dirty and trouble and trouble != self.fault:
-            self.fault = trouble
+        trouble = self._sync.publisher.trouble if self._sync.publisher and self._dirty else ""
+        if trouble and trouble != self._not_published:
             self._log(f"ds01d: owners: {trouble}")
+        self._not_published = trouble
 
     def _summary(self) -> dict[str, Any]:
         containers = list(self._sync.containers.values())
@@ -334,9 +338,9 @@ class Tracker:
 
     def _told(self, error: Ds01Error) -> None:
         text = str(error)
-        if text != self.fault:
+        if text != self._error:
             self._log(f"ds01d: owners: {text}")
-        self.fault = text
+        self._error = text
 
 
 def _is_volume(event: Mapping[str, Any]) -> bool:
