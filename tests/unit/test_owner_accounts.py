@@ -144,6 +144,9 @@ def test_a_name_has_a_short_form_and_perhaps_a_domain(name: str, parts: tuple[st
         ("h.baker@evil.hertie-school.lan", "h.baker@hertie-school.lan", False),
         ("h.baker@evil", "h.baker@hertie-school.lan", False),
         ("HERTIE-SCHOOL\\h.baker", "OTHER\\h.baker", False),
+        ("a.baker@hertie-school.lan", "h.baker@hertie-school.lan", False),
+        ("a.baker", "h.baker@hertie-school.lan", False),
+        ("@lan", "alice", False),
         # Windows keeps 15 characters.
         ("UNIVERSITY-OF-B\\x", "x@university-of-berlin.example.org", True),
         ("UNIVERSITY-OF-X\\x", "x@university-of-berlin.example.org", False),

@@ -32,6 +32,7 @@ from owner_cases import (
     BOB,
     DANA,
     EVERYBODY,
+    NOBODY,
     ROOT,
     Accounts,
     box,
@@ -129,6 +130,16 @@ def test_an_administrators_word_wins_over_everything_forged(method: str) -> None
     owner = owner_of(signs(**{method: BOB}), None, set_to(ALICE), files=PLACES)
     assert brief(owner) == ("alice", ADMIN, CERTAIN)
     assert len(owner.contradictions) == (method != PROCESS)
+
+
+@pytest.mark.parametrize("method", SIGNS)
+@pytest.mark.parametrize("who", [ROOT, NOBODY, Account(1099, "ghost")])
+def test_who_is_no_person_is_an_owner_too_if_it_is_certain(method: str, who: Account) -> None:
+    facts = signs(**{method: ALICE})
+    assert brief(owner_of(facts, made_by(who), files=PLACES)) == (who.name, GATEWAY, CERTAIN)
+    assert brief(owner_of(facts, None, set_to(who), files=PLACES)) == (who.name, ADMIN, CERTAIN)
+    both = owner_of(facts, made_by(ALICE), set_to(who), files=PLACES)
+    assert brief(both) == (who.name, ADMIN, CERTAIN)
 
 
 def test_all_together_forged_change_nothing() -> None:

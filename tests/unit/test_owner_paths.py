@@ -97,6 +97,11 @@ def test_a_path_is_asked_for_with_the_directories_that_may_be_homes_above() -> N
     assert paths_of(box()) == ()
 
 
+def test_the_directories_above_are_without_the_path_and_the_top() -> None:
+    assert parents_of("/home/alice/proj") == ["/home/alice", "/home"]
+    assert parents_of("/home") == parents_of("/") == []
+
+
 def test_hostile_depths_and_numbers_are_not_followed() -> None:
     deep = "/a" * 2000
     assert parents_of(deep) == ["/a" * n for n in range(LEVELS_MAX, 0, -1)]
@@ -128,6 +133,7 @@ def test_a_path_that_is_mounted_twice_can_be_written_if_one_can(order: int) -> N
         ("/data/staff/carol/out", "carol", True, False),
         # In a home, but somebody else's own.
         ("/home/bob/for-alice", "alice", False, True),
+        ("/home/alicex/of-alice", "alice", False, True),
         # Deleted since.
         ("/home/alice/gone/deep/er", "alice", True, False),
         ("/home/h.baker@hertie-school.lan/thesis", "h.baker@hertie-school.lan", True, True),
@@ -161,6 +167,7 @@ def test_a_path_is_its_owners_or_lies_in_somebodys_home(
         "/home/bob/for-alice/by-root",  # between two
         "/home/alicex",
         "/home/alicex/proj",
+        "/home/alicex/of-alice/root",
     ],
 )
 def test_a_path_of_nobody_says_nothing(path: str) -> None:
@@ -254,6 +261,25 @@ def test_what_does_not_answer_may_say_something_later(hung: str) -> None:
     assert isinstance(found, Silent)
     assert found.unreachable
     assert "could not be looked at" in found.words
+
+
+def test_a_directory_above_that_does_not_answer_may_be_a_home() -> None:
+    paths = look_at(["/home/alice/made-by-engine"])
+    paths["/home/alice"] = PathFacts("/home/alice", reachable=False)
+    found = place_of("/home/alice/made-by-engine", paths, Directory(Accounts()), must_exist=False)
+    assert found == Silent("/home/alice could not be looked at", unreachable=True)
+
+
+def test_the_deepest_directory_that_is_there_tells_even_far_down() -> None:
+    # Deeper than homes are looked for.
+    path = "/home/alice" + "/x" * 20
+    seen = PathFacts(path, None, (), 1001)
+    for paths in ({path: seen}, look_at([path]) | {path: seen}):
+        found = place_of(path, paths, Directory(Accounts()), must_exist=False)
+        assert isinstance(found, Place)
+        assert (found.named.user, found.home, found.owned) == ("alice", True, False)
+    strange = {path: PathFacts(path, None, (), 1002)}
+    assert place_of(path, strange, Directory(Accounts()), must_exist=False) == Silent()
 
 
 def test_a_path_that_was_not_looked_at_counts_as_hung() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .limits import account_key
 from .owner_words import listed, shown
 from .owners import Account, AccountsPort
 
@@ -99,8 +98,6 @@ def same_spelling(one: str, other: str) -> bool:
     ``SCHOOL\x`` is taken for ``x@school.lan``, as Windows shortens domains; without any domain the
     short name must be the very same.
     """
-    if account_key(one) == account_key(other):
-        return True
     (short, domain), (short2, domain2) = parts_of(one), parts_of(other)
     if not domain and not domain2:
         return short == short2

@@ -128,7 +128,7 @@ def _rank(finding: Finding) -> int:
     Who is no person of this host (root, a service, an account that is gone) comes after who is one:
     to name such is how a container would be made nobody's.
     """
-    if finding.confidence == CERTAIN and finding.method in (ADMIN, GATEWAY):
+    if finding.confidence == CERTAIN:
         return 0
     if finding.quiet:
         return 3
@@ -149,11 +149,9 @@ def _conclude(
         return Owner(evidence=silent, incomplete=bool(unseen))
     first = ordered[0]
     against = tuple(
-        dict.fromkeys(
-            item.reason
-            for item in ordered
-            if not item.quiet and not same_person(item.named, first.named)
-        )
+        item.reason
+        for item in ordered
+        if not item.quiet and not same_person(item.named, first.named)
     )
     # What could not be seen matters only where it could have decided, or decided otherwise.
     missed = any(_order(first) >= (1, METHODS.index(method)) for method in unseen)

@@ -138,7 +138,7 @@ def _around(
     path: str, seen: PathFacts, paths: Mapping[str, PathFacts], directory: Directory
 ) -> Place | Silent:
     """In whose home a path lies that is no person's: the nearest person's on the way up, or nobody's."""
-    above = [seen.above] if seen.uid is None else []
+    above = [seen.above]
     for parent in parents_of(path):
         facts = paths.get(parent)
         if facts is not None and not facts.reachable:
