@@ -207,7 +207,7 @@ def test_other_things_are_listed_by_their_kind(ds01: Terminal, three: Things) ->
     assert ds01.names("bob", "--kind", "volume") == []
     assert ds01.names("alice", "--kind", "all") == ["train", "data"]
     out = ds01("alice", "owners", "list", "--kind", "volume")[1]
-    assert out.splitlines()[0].split()[:2] == ["OWNER", "VOLUME"]
+    assert out.splitlines()[0].split()[:3] == ["OWNER", "VOLUME", "MADE"]
     assert "KIND" in ds01("alice", "owners", "list", "--kind", "all")[1].splitlines()[0]
     assert ds01("alice", "owners", "list", "--kind", "house")[0] == Exit.USAGE
 
@@ -359,7 +359,9 @@ def test_an_administrators_word_can_be_taken_back(
     assert three.book.records()
     ds01("dana", "owners", "set", "train", "bob")
     assert ds01.names("alice") == []
-    assert ds01("dana", "owners", "unset", "train")[0] == Exit.OK
+    out = ds01("dana", "owners", "unset", "train")[1]
+    assert out.startswith("container train (aaaaaaaaaaaa): the word is taken back")
+    assert "ds01 owners show aaaaaaaaaaaa" in out
     assert ds01.names("alice") == ["train"]
     assert "was not set by anybody" in ds01("dana", "owners", "unset", "train")[1]
     assert [event["details"]["by"] for event in helper.log("owner.unset")] == ["dana"]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import Any
 
 from ds01.cli import owners_text as text
@@ -62,23 +61,30 @@ def set_owner(options: argparse.Namespace, output: Output) -> int:
         user=options.user,
         reason=options.reason,
     )
-    return _said(_of_one(found, options.ref), "was set so already", output)
-
-
-def unset_owner(options: argparse.Namespace, output: Output) -> int:
-    """``owners unset``."""
-    found = ask("owner_unset", ref=options.ref, kind=options.kind)
-    return _said(_of_one(found, options.ref), "was not set by anybody", output)
-
-
-def _said(found: Mapping[str, Any], unchanged: str, output: Output) -> int:
+    found = _of_one(found, options.ref)
     if output.as_json:
         output.json(found)
         return Exit.OK
     thing = found["thing"]
     if not found["changed"]:
-        output.line(f"{text.named(thing)} {unchanged}")
+        output.line(f"{text.named(thing)} was set so already")
     output.line((text.named(thing), "bold"), f": {thing['summary']}")
+    return Exit.OK
+
+
+def unset_owner(options: argparse.Namespace, output: Output) -> int:
+    """``owners unset``."""
+    found = _of_one(ask("owner_unset", ref=options.ref, kind=options.kind), options.ref)
+    thing = found["thing"]
+    if output.as_json:
+        output.json(found)
+    elif found["changed"]:
+        output.line(
+            (text.named(thing), "bold"), ": the word is taken back; what else is known decides"
+        )
+        output.line(f"  See what that is: ds01 owners show {thing['short_id']}")
+    else:
+        output.line(f"{text.named(thing)} was not set by anybody")
     return Exit.OK
 
 

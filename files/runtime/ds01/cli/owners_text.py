@@ -62,7 +62,7 @@ def show_list(found: Mapping[str, Any], kind: str, nothing: str, output: Output)
         ("OWNER", _owner),
         ("KIND", lambda thing: thing["kind"]),
         ("NAME" if kind == "all" else kind.upper(), _name),
-        ("ID", lambda thing: thing["short_id"] if thing["name"] else ""),
+        ("ID", lambda thing: thing["short_id"] if thing["name"] not in ("", thing["id"]) else ""),
         ("STATE", lambda thing: _state(thing, now)),
         ("INTERFACE", _known("interface")),
         ("TYPE", _known("type")),

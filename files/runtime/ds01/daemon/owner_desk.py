@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from ds01.core.owners import CONTAINER, Record, SetBy
 from ds01.daemon import protocol
 from ds01.daemon.allowances import Directory
-from ds01.daemon.owner_views import candidate, short, whole
+from ds01.daemon.owner_views import candidate, named, short, whole
 from ds01.daemon.protocol import Request, RequestError
 from ds01.daemon.server import Caller
 
@@ -212,7 +212,8 @@ class OwnerDesk:
         if record is None:
             return found
         changed = self.book.unset_owner(record.kind, record.id, word.by)
-        return {"changed": changed, "thing": whole(self._again(record))}
+        # What else is known is weighed anew a moment later, so nothing is said of it yet.
+        return {"changed": changed, "thing": named(record)}
 
     def _present(self, request: Request, caller: Caller) -> tuple[dict[str, Any], Record | None]:
         """The thing that a word is about, or the answer that says which could be meant."""
@@ -239,7 +240,7 @@ class OwnerDesk:
         remedy = "See ds01 owners list --kind all --all"
         if caller.admin:
             remedy += "; what is newer than the last look: ds01 owners sync"
-        raise RequestError(protocol.NOT_FOUND, what, "REF", remedy)
+        raise RequestError(protocol.NOT_FOUND, what, "owners", remedy)
 
 
 _COMMANDS = {

@@ -22,14 +22,21 @@ def shown_id(record: Record) -> str:
     return record.id.removeprefix("sha256:")[:12] if record.id.startswith("sha256:") else record.id
 
 
-def candidate(record: Record) -> dict[str, Any]:
-    """What tells a thing from others that could be meant."""
-    owner = record.owner
+def named(record: Record) -> dict[str, Any]:
+    """Which thing it is."""
     return {
         "kind": record.kind,
         "id": record.id,
         "short_id": shown_id(record),
         "name": record.name,
+    }
+
+
+def candidate(record: Record) -> dict[str, Any]:
+    """What tells a thing from others that could be meant."""
+    owner = record.owner
+    return {
+        **named(record),
         "owner": owner.user if owner.known else None,
         "gone": record.gone,
     }
