@@ -89,11 +89,11 @@ class World:
         self.reads = {
             "store_path": str(top / "state.db"),
             "settings_path": str(top / "owners.json"),
+            "publish_dir": str(top / "published"),
             "engine_socket": str(engine.server_address),
         }
         self.places = {
             **self.reads,
-            "publish_dir": str(top / "published"),
             "event_log": str(top / "events.jsonl"),
         }
         store.migrate(self.reads["store_path"])

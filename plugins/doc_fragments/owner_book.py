@@ -19,6 +19,10 @@ options:
     description: The settings of owners; the built-in ones count where the file is missing.
     type: path
     default: /etc/ds01/owners.json
+  publish_dir:
+    description: Where the published files are, C(containers.json) and C(opa/container-owners.json).
+    type: path
+    default: /var/lib/ds01
   engine_socket:
     description:
       - The engine's unix socket.
@@ -29,6 +33,7 @@ notes:
     learns of a change at once.
   - The records are compared with the engine first, so that a name means the container that has it now. Where
     the engine does not answer they are taken as they are, with a warning.
+  - Into a store that was lost and made anew certain owners are taken over once from what was published.
   - Refuses a store that is missing, damaged or of another version. Only M(ds01.infra.ds01_store) makes
     and migrates it.
 """

@@ -21,7 +21,8 @@ from ._core.owner_book import OwnerBook
 from ._core.owner_compare import differences
 from ._core.owner_lookout import OwnerLookout
 from ._core.owner_origin import managed
-from ._core.owner_publish import FOLDER, Publisher, moment
+from ._core.owner_publish import CONTAINERS, FOLDER, Publisher, moment
+from ._core.owner_restore import restore
 from ._core.owner_settings import OWNER_SETTINGS_PATH, read_settings
 from ._core.owner_sync import OwnerSync
 from ._core.owner_words import clean, summary
@@ -37,6 +38,7 @@ from ._host.paths import Paths
 ARGUMENTS: dict[str, Any] = {
     "store_path": {"type": "path", "default": STATE_PATH},
     "settings_path": {"type": "path", "default": OWNER_SETTINGS_PATH},
+    "publish_dir": {"type": "path", "default": FOLDER},
     "engine_socket": {"type": "path"},
 }
 DAEMON_SECONDS = 1.0
@@ -113,8 +115,10 @@ def opened(params: Mapping[str, Any], source: str, trial: bool) -> Iterator[Owne
     with closing(open_store(params["store_path"])) as store:
         if not trial:
             book = OwnerBook(store, params.get("event_log", EVENTS_PATH), source)
-            publisher = Publisher(params.get("publish_dir", FOLDER))
-            yield Owners(book, OwnerSync(book, world, publisher, settings), trial)
+            publisher = Publisher(params["publish_dir"])
+            yield _restored(
+                Owners(book, OwnerSync(book, world, publisher, settings), trial), params
+            )
             return
         with tempfile.TemporaryDirectory(prefix="ds01-trial-") as folder:
             copy = os.path.join(folder, "state.db")
@@ -122,7 +126,18 @@ def opened(params: Mapping[str, Any], source: str, trial: bool) -> Iterator[Owne
             with closing(open_store(copy)) as trial_store:
                 book = OwnerBook(trial_store, os.path.join(folder, "events.jsonl"), source)
                 publisher = Publisher(os.path.join(folder, "published"))
-                yield Owners(book, OwnerSync(book, world, publisher, settings), trial)
+                yield _restored(
+                    Owners(book, OwnerSync(book, world, publisher, settings), trial), params
+                )
+
+
+def _restored(owners: Owners, params: Mapping[str, Any]) -> Owners:
+    """The records, with what was published before a store was lost: this run would publish less."""
+    try:
+        restore(owners.book, os.path.join(params["publish_dir"], CONTAINERS))
+    except Ds01Error as error:
+        owners.warnings.append(str(error))
+    return owners
 
 
 def duplicate(store: Store, target: str) -> None:

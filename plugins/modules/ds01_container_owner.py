@@ -53,10 +53,6 @@ options:
       - Who says so, for the record. Without it, the account that became root on the host.
       - A play can give the name of the person at the controller.
     type: str
-  publish_dir:
-    description: Where the published files are, C(containers.json) and C(opa/container-owners.json).
-    type: path
-    default: /var/lib/ds01
   event_log:
     description: Where the change is recorded.
     type: path
@@ -252,6 +248,10 @@ container:
             Whether the gateway died in between, and the container was found to be the one it had asked for.
           type: bool
           sample: false
+        restored:
+          description: Whether the store was lost since, and this is what the published file said.
+          type: bool
+          sample: false
     set_by:
       description: An administrator's word; null where there is none.
       type: dict
@@ -306,7 +306,6 @@ ARGUMENTS: dict[str, Any] = {
     "allow_missing": {"type": "bool", "default": False},
     "reason": {"type": "str"},
     "by": {"type": "str"},
-    "publish_dir": {"type": "path", "default": "/var/lib/ds01"},
     "event_log": {"type": "path", "default": EVENTS_PATH},
     **shell.ARGUMENTS,
 }

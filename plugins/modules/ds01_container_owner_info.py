@@ -226,6 +226,10 @@ things:
             Whether the gateway died in between, and the container was found to be the one it had asked for.
           type: bool
           sample: false
+        restored:
+          description: Whether the store was lost since, and this is what the published file said.
+          type: bool
+          sample: false
     set_by:
       description: An administrator's word; null where there is none.
       type: dict

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from owner_world import World, shell
+from owner_world import World, shell, store
 
 
 def test_a_word_outweighs_what_the_gateway_saw_and_can_be_taken_back(world: World) -> None:
@@ -206,3 +206,36 @@ def test_a_damaged_or_missing_published_file_is_mended(world: World, damage: str
     assert world.owner(state="synced")["changed"]
     assert world.published()["containers"]
     assert not world.owner(state="synced")["changed"]
+
+
+def test_a_store_that_was_lost_gets_its_certain_owners_back_before_anything_is_published(
+    world: World,
+) -> None:
+    seen, said = world.container("one", "a1"), world.container("two", "b2")
+    world.made(seen, "alice", "one")
+    world.owner(state="set", container="two", owner="bob")
+    world.owner(state="synced")
+    for path in world.top.glob("state.*"):
+        path.unlink()
+    store.migrate(world.reads["store_path"])
+    before = world.state()
+    assert world.info(name="one")["things"][0]["owner"] == "alice"
+    assert world.state() == before
+    world.owner(state="synced")
+    published = world.published()["containers"]
+    assert (published[seen[:12]]["owner"], published[said[:12]]["owner"]) == ("alice", "bob")
+    row = world.owner(container="one")["container"]
+    assert row["confidence"] == "certain" and row["made"]["restored"]
+
+
+def test_a_published_file_that_others_could_have_written_restores_nothing(world: World) -> None:
+    key = world.container("one")
+    world.made(key, "alice", "one")
+    world.owner(state="synced")
+    for path in world.top.glob("state.*"):
+        path.unlink()
+    store.migrate(world.reads["store_path"])
+    (world.top / "published/containers.json").chmod(0o666)
+    found = world.owner(state="synced")
+    assert "others than root can write it" in str(found["warnings"])
+    assert world.owner(container="one")["container"]["method"] == "unknown"
