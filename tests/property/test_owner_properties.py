@@ -37,12 +37,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from owner_cases import EVERYBODY, FILES, ID, Accounts
 
-MANY = settings(max_examples=150, deadline=None, database=None)
+MANY = settings(max_examples=120, deadline=None, database=None)
 
 NAMES = [one.name for one in EVERYBODY]
 UIDS = [one.uid for one in EVERYBODY]
 SPELT = ["h.baker", "HERTIE-SCHOOL\\h.baker", "ghost", "ghost@x", "1001", "1099", "0", "\uff11", ""]
-ANYTHING = st.text(st.characters(), max_size=30)
+HOSTILE = "\ud800\udcff\0\x1b\u202e\n\x85:/\\@-._ \"';"
+ANYTHING = st.text(st.characters() | st.sampled_from(HOSTILE), max_size=30)
 """Control characters and lone surrogates too: JSON can say ``\\ud800``."""
 named = st.sampled_from(NAMES + SPELT) | ANYTHING
 numbered = st.sampled_from([str(uid) for uid in UIDS]) | st.integers().map(str) | named
@@ -139,8 +140,16 @@ def _named(uid: int | None, user: str, accounts: Accounts) -> Named:
     return Named(uid, user, uid is not None and accounts.by_uid(uid) is not None)
 
 
+def _bare(**known: Any) -> Case:
+    return ContainerFacts(ID, "x", **known), Accounts(), {}
+
+
 @MANY
 @given(cases(), maybe_made, maybe_set)
+@example(_bare(cgroup_parent="ds01-x-\ud800.slice"), None, None)
+@example(_bare(cgroup_parent=f"ds01-x-{'a' * 100_000}.slice"), None, None)
+@example(_bare(labels={"ds01.user": "x" * 100_000, "ds01.uid": "9" * 100_000}), None, None)
+@example(_bare(), Made(-1, "\ud800", float("nan")), SetBy(2**70, "\ud800" * 999, "\0", 1e300))
 def test_whatever_is_written_there_is_an_owner_or_none(
     case: Case, made: Made | None, by: SetBy | None
 ) -> None:

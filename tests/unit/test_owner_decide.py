@@ -321,12 +321,12 @@ def test_a_number_that_was_given_to_somebody_else_is_told_by_the_number() -> Non
         ({}, "nobody is known: nothing about it names anybody"),
         (
             {"labels": {FOLDER: "/Users/alice/x"}},
-            "nobody is known: /Users/alice/x is not on this host",
+            "nobody is known: /Users/alice/x is not found on this host",
         ),
         (
             {"labels": {FOLDER: "/Users/alice/x"}, "name": "x._.y"},
-            "nobody is known: its name ends in y, which is no user id; /Users/alice/x is not on this "
-            "host",
+            "nobody is known: its name ends in y, which is no user id; /Users/alice/x is not found on "
+            "this host",
         ),
     ],
 )

@@ -176,10 +176,10 @@ def test_a_path_of_nobody_says_nothing(path: str) -> None:
 
 def test_what_is_not_there_says_nothing_where_it_has_to_be() -> None:
     assert place("/home/alice/gone", must_exist=True) == Silent(
-        "/home/alice/gone is not on this host"
+        "/home/alice/gone is not found on this host"
     )
     assert place("/Users/alice/proj", must_exist=True) == Silent(
-        "/Users/alice/proj is not on this host"
+        "/Users/alice/proj is not found on this host"
     )
     assert isinstance(place("/home/alice/made-by-engine", must_exist=True), Place)
 

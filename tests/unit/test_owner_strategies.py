@@ -76,8 +76,10 @@ def test_folders_that_are_not_here_say_nothing(
     label: str, method: str, _what: str, path: str
 ) -> None:
     owner = owner_of(box(labels={label: path}))
-    silent(owner, f"{path} is not on this host")
-    assert owner.evidence == (Evidence(method, None, "", NONE, f"{path} is not on this host"),)
+    silent(owner, f"{path} is not found on this host")
+    assert owner.evidence == (
+        Evidence(method, None, "", NONE, f"{path} is not found on this host"),
+    )
 
 
 @pytest.mark.parametrize(("label", "_method", "_what"), FOLDERS)
@@ -256,6 +258,11 @@ def test_the_slice_of_a_user(where: dict[str, str], user: str, words: str | None
         {"cgroup_parent": "/"},
         {"cgroup_parent": ".slice"},
         {"cgroup_parent": "-.slice"},
+        {"cgroup_parent": "ds01-student-\ud800.slice"},
+        {"cgroup_parent": "ds01-student-\xe9.slice"},
+        {"cgroup_parent": f"ds01-student-{'a' * 237}.slice"},
+        {"cgroup_parent": f"ds01-student-{'a' * 100_000}.slice"},
+        {"cgroup": SLICE.format("ds01-student-\ud800.slice")},
         # Not in its place of the tree: made up.
         {"cgroup": "/system.slice/ds01-student-alice.slice/docker-4f.scope"},
         {"cgroup": "/ds01.slice/ds01-student-alice.slice/docker-4f.scope"},

@@ -124,7 +124,7 @@ def place_of(
     if seen is None or not seen.reachable:
         return Silent(f"{shown(path)} could not be looked at", unreachable=True)
     if seen.uid is None and must_exist:
-        return Silent(f"{shown(path)} is not on this host")
+        return Silent(f"{shown(path)} is not found on this host")
     if any(link not in (0, seen.uid) for link in seen.links):
         return Silent(f"{shown(path)} leads over a link that somebody else may have laid")
     account = directory.person(seen.uid)

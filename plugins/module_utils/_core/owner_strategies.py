@@ -54,6 +54,8 @@ UID_LABEL = "ds01.uid"
 # Newer versions of AIME's tool write the first two; the last is of the system that ds01 replaces.
 AIME_USER_LABELS = ("aime.mlc.USER", "aime.mlc", "aime.mlc.DS01_USER")
 AIME_MARK = "._."
+UNIT_MAX = 255
+"""Characters of a unit's name, which are ASCII (systemd.unit(5))."""
 NOTES_MAX = 4
 """Paths that say nothing are told of one by one up to here."""
 
@@ -223,6 +225,8 @@ def cgroup(look: Look) -> None:
     """The user's slice that it runs in, or was to be put into."""
     running = look.facts.cgroup
     unit = _slice_of(running or look.facts.cgroup_parent)
+    if len(unit) > UNIT_MAX or not unit.isascii():
+        return
     role = names.classify(unit)
     if role.kind != "user" or role.group in names.RESERVED_GROUPS:
         return
