@@ -11,13 +11,12 @@ before it was moved writes to the moved file; so that one is looked at for as lo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from .event_reading import (
     Part,
-    Types,
     close_parts,
     decode,
     identity_of,
@@ -41,7 +40,7 @@ def follow_events(
     *,
     wait: Callable[[], bool],
     user: str | None = None,
-    type_prefix: Types = None,
+    type_prefix: str | Sequence[str] | None = None,
     since: datetime | None = None,
     on_bad_line: BadLine | None = None,
 ) -> Iterator[dict[str, Any]]:

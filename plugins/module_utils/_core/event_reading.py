@@ -25,8 +25,6 @@ from .events import EVENTS_PATH, READER_GROUP, EventError, parse_timestamp
 
 Identity = tuple[int, int]
 """Device and inode."""
-Types = str | Sequence[str] | None
-"""A type or several; each stands for those below it too."""
 
 _LOOKS = 50
 _LOOK_SECONDS = 0.01
@@ -105,7 +103,7 @@ def iter_events(
     path: str = EVENTS_PATH,
     *,
     user: str | None = None,
-    type_prefix: Types = None,
+    type_prefix: str | Sequence[str] | None = None,
     since: datetime | None = None,
     on_bad_line: Callable[[str, int], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
@@ -153,7 +151,7 @@ def matches(
     record: Mapping[str, Any],
     *,
     user: str | None = None,
-    type_prefix: Types = None,
+    type_prefix: str | Sequence[str] | None = None,
     since: datetime | None = None,
 ) -> bool:
     """Whether a read event passes the filters of :func:`iter_events`."""

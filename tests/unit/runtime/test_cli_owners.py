@@ -34,7 +34,8 @@ from ds01.core.owners import (
     PathFacts,
     Record,
 )
-from ds01.daemon import local, protocol
+from ds01.daemon import local, protocol, world
+from owner_engine import FakeWorld
 
 from .helper_daemon import UIDS, Helper
 
@@ -483,8 +484,26 @@ def test_root_reads_the_store_while_the_daemon_is_down(
     assert "alice  train" in found.out and "read from the store" in found.err
     assert cli.main(["owners", "set", "train", "0"]) == Exit.OK
     assert "an administrator, said" in capsys.readouterr().out
-    assert cli.main(["owners", "sync"]) == Exit.HOST
+    assert cli.main(["gpu", "reconcile"]) == Exit.HOST
     assert "systemctl start ds01d.socket" in capsys.readouterr().err
+
+
+def test_root_compares_with_the_engine_while_the_daemon_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    helper, engine = Helper(tmp_path), FakeWorld()
+    engine.create("train", labels={"ds01.user": "alice"})
+    monkeypatch.setattr(protocol, "SOCKET_PATH", str(tmp_path / "nobody.sock"))
+    monkeypatch.setattr(local, "open_book", helper.book)
+    monkeypatch.setattr(world, "owner_world", lambda: engine)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert cli.main(["owners", "sync"]) == Exit.OK
+    assert "containers: 1, unknown: 0" in capsys.readouterr().out
+    published = json.loads((tmp_path / "state/opa/container-owners.json").read_text())
+    assert [row["owner"] for row in published["containers"].values()] == ["alice"]
+    engine.down = True
+    assert cli.main(["owners", "sync"]) == Exit.HOST
+    assert "engine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from typing import Any
 from ds01.core.book import Book
 from ds01.core.errors import Ds01Error
 from ds01.core.owner_book import OwnerBook
+from ds01.core.owner_publish import Publisher
+from ds01.core.owner_settings import read_settings
+from ds01.core.owner_sync import OwnerSync
 from ds01.core.store import STATE_PATH, open_store
 from ds01.daemon.allowances import Directory, LimitsFile
 from ds01.daemon.desk import GpuDesk
@@ -37,12 +40,36 @@ def answer(verb: str, fields: dict[str, Any]) -> dict[str, Any]:
     from ds01.daemon.world import HostWorld
 
     book, directory = open_book(), Directory()
-    owners = OwnerDesk(OwnerBook(book.store, book.events_path, book.source), _no_round, directory)
-    desk = GpuDesk(book, HostWorld(), LimitsFile(), directory, _no_round, owners=owners)
+    owners = OwnerBook(book.store, book.events_path, book.source)
+    desk = GpuDesk(
+        book,
+        HostWorld(),
+        LimitsFile(),
+        directory,
+        _no_round,
+        owners=OwnerDesk(owners, lambda: sync_owners(owners), directory),
+    )
     caller = Caller(os.geteuid(), admin=os.geteuid() == 0)
     request = Request(verb, fields)
     prepared = asyncio.run(desk.prepare(request, caller))
     return desk.answer(request, caller, prepared)
+
+
+def sync_owners(book: OwnerBook) -> dict[str, Any]:
+    """Compare the book of owners with the engine, and publish it, as the daemon does.
+
+    :returns: figures, and under ``faults`` what could not be looked at, in words.
+    :raises Ds01Error: the engine does not answer, or something cannot be written.
+    """
+    from ds01.daemon.world import owner_world
+
+    folder = os.path.dirname(book.store.path)
+    sync = OwnerSync(book, owner_world(), Publisher(folder), read_settings())
+    sync.sync(deep=True)
+    sync.publish(full=True)
+    found = list(sync.containers.values())
+    unknown = sum(not one.owner.known for one in found)
+    return {"containers": len(found), "unknown": unknown, "faults": dict(sync.faults)}
 
 
 def _no_round() -> dict[str, Any]:
