@@ -49,6 +49,10 @@ def user_of(place: Place, thing_id: str, kind: str = CONTAINER) -> str:
     return found.owner.user
 
 
+def is_unfinished(place: Place) -> bool:
+    return place.sync.unfinished
+
+
 # --- events ---------------------------------------------------------------------------------------
 
 
@@ -110,16 +114,16 @@ def test_an_inspection_that_hangs_holds_up_nothing(world: FakeWorld, place: Plac
     two = world.create("web", {"ds01.user": "bob"})
     hear(place)
     assert (user_of(place, one), user_of(place, two)) == ("alice", "bob")
-    assert place.sync.unfinished
+    assert is_unfinished(place)
     place.sync.finish()
-    assert place.sync.unfinished
+    assert is_unfinished(place)
     # Who starts anew in between looks again: what the list tells is not taken for all.
     place.anew()
     place.sync.sync()
-    assert place.sync.unfinished
+    assert is_unfinished(place)
     world.boxes[one].hangs = False
     place.sync.finish()
-    assert not place.sync.unfinished
+    assert not is_unfinished(place)
     found = place.book().get(CONTAINER, one)
     assert found is not None and found.facts is not None
     assert found.facts.restart_policy == "always" and found.origin.container_type == "service"
@@ -423,10 +427,10 @@ def test_a_path_out_of_reach_takes_nobodys_container(world: FakeWorld, place: Pl
     assert user_of(place, one) == "alice"
     world.files["/home/alice/proj"] = PathFacts("/home/alice/proj", reachable=False)
     place.sync.sync()
-    assert user_of(place, one) == "alice" and place.sync.unfinished
+    assert user_of(place, one) == "alice" and is_unfinished(place)
     world.file("/home/alice/proj", 1002)
     place.sync.finish()
-    assert user_of(place, one) == "bob" and not place.sync.unfinished
+    assert user_of(place, one) == "bob" and not is_unfinished(place)
 
 
 def test_a_silent_directory_takes_nobodys_container(world: FakeWorld, place: Place) -> None:

@@ -26,10 +26,12 @@ from ds01.core.limits import to_json
 from ds01.core.sightings import SeenContainer, SeenProcess
 from ds01.core.store import migrate, open_store
 from ds01.daemon.allowances import Directory
+from ds01.daemon.ear import Recorder
 from ds01.daemon.parts import Parts, Places
 from ds01.daemon.published import publisher
 from ds01.daemon.service import Daemon
 from ds01.daemon.systemd import Notifier
+from ds01.daemon.tracker import Tracker
 from ds01.host.accounts import HostAccount
 from ds01.host.peer import Peer
 from soak.gpus import gpu, reading, vendor_spec
@@ -127,6 +129,7 @@ class Helper:
         self.daemon: Daemon | None = None
         self.hung_directory = False
         self.expected_status = 0
+        self.tracker: Tracker | None = None
         self._listener: socket.socket | None = None
 
     def limits(self, text: str) -> None:
@@ -208,6 +211,8 @@ class Helper:
                 directory=Directory(by_uid, account, seconds=0.2),
                 who=self.who,
                 group_id=lambda name: ADMIN_GID if name == "ds01-admins" else None,
+                tracker=self.tracker or Recorder(),
+                sync_owners=self.tracker.sync_now if self.tracker else dict,
             )
             daemon = Daemon(parts)
             outcome["daemon"], outcome["loop"] = daemon, asyncio.get_running_loop()
