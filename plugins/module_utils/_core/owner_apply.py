@@ -13,7 +13,7 @@ from dataclasses import replace
 from . import owner_rows as rows
 from .events import Event
 from .owner_claim import REUSED
-from .owner_limits import trim_gone
+from .owner_limits import OF_CONTAINER, trim_gone
 from .owners import CONTAINER, EXEC, Record
 
 ENGINE_EVENTS = ("container.", "image.", "volume.", "network.")
@@ -70,7 +70,7 @@ class Batch:
         if record.gone is not None and before.gone is None:
             self._ended.add((record.kind, record.owner.uid))
             if record.kind == CONTAINER:
-                rows.drop_things(self.connection, "kind = ? AND parent = ?", (EXEC, record.id))
+                rows.drop_things(self.connection, OF_CONTAINER, (EXEC, record.id))
 
     def news(self, event: Event) -> bool:
         """Whether an event shall be told: not twice, and not of an owner that was not taken."""

@@ -238,8 +238,9 @@ class OwnerBook:
     def earlier(self, record: Record, most: int) -> list[Record]:
         """What had a thing's name before it and is gone, the last first."""
         with self.store.reading() as connection:
-            where = "kind = ? AND name = ? AND id != ? AND gone IS NOT NULL"
-            found = rows.things(connection, where, record.kind, record.name, record.id)
+            # With the sign SQLite takes the index of names, rather than look at all of a kind.
+            where = "name = ? AND +kind = ? AND id != ? AND gone IS NOT NULL"
+            found = rows.things(connection, where, record.name, record.kind, record.id)
             return [row.record for row in reversed(found)][:most]
 
     def undecided(self) -> list[Record]:

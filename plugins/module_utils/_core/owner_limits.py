@@ -24,6 +24,8 @@ GONE_OTHERS_PER_USER = 500
 MARKS = 4096
 """The engine keeps its last 256 events."""
 
+OF_CONTAINER = "kind = ? AND parent = ? AND parent <> ''"
+"""In the words of the index."""
 _DEAD = "(ended IS NOT NULL AND ended < ?) OR (orphaned IS NOT NULL AND orphaned < ?)"
 _OLDEST = (
     "rowid IN (SELECT rowid FROM things WHERE {which} ORDER BY {order} DESC LIMIT -1 OFFSET {most})"
@@ -65,8 +67,8 @@ def room_for_intent(connection: sqlite3.Connection, uid: int, user: str, now: fl
 
 def trim_execs(connection: sqlite3.Connection, uid: int | None, container: str) -> None:
     """Keep the newest execs of a container, and of a user."""
-    which, mine = "kind = ? AND parent = ?", "kind = ? AND uid IS ?"
-    _trim(connection, which, (EXEC, container), "known", EXECS_PER_CONTAINER)
+    mine = "kind = ? AND uid IS ?"
+    _trim(connection, OF_CONTAINER, (EXEC, container), "known", EXECS_PER_CONTAINER)
     _trim(connection, mine, (EXEC, uid), "known", EXECS_PER_USER)
 
 

@@ -54,6 +54,7 @@ CREATE TABLE things (
 CREATE INDEX things_id ON things (id);
 CREATE INDEX things_name ON things (name);
 CREATE INDEX things_uid ON things (kind, uid, gone);
+CREATE INDEX things_there ON things (kind) WHERE gone IS NULL;
 CREATE INDEX things_gone ON things (gone) WHERE gone IS NOT NULL;
 CREATE INDEX things_parent ON things (parent) WHERE parent <> '';
 CREATE INDEX things_undecided ON things (undecided) WHERE undecided = 1;
