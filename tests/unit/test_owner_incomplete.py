@@ -87,6 +87,7 @@ LOST = Owner(incomplete=True)
         # Theirs is always at hand: it is not kept beyond its end.
         (known(ADMIN, CERTAIN), NOW, False),
         (known(GATEWAY, CERTAIN), LOST, False),
+        (known(GATEWAY), LOST, False),
         # A complete look always counts.
         (known("mount_path"), Owner(), False),
         (known("mount_path"), replace(NOW, incomplete=False), False),
@@ -144,5 +145,9 @@ def test_a_volume_that_came_with_a_container_is_the_containers_owners() -> None:
         CERTAIN,
         ("it was made together with alice's container",),
     )
+    inside = decide_thing(
+        made_by(CAROL, container="4f"), None, Accounts(), owner_of(box(), made_by(ALICE))
+    )
+    assert brief(inside) == ("carol", GATEWAY, WEAK)
     ghost = decide_thing(None, None, Accounts(), owner_of(box(labels={"ds01.user": "ghost"})))
     assert (ghost.uid, ghost.user) == (None, "ghost")

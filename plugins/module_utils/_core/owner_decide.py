@@ -7,6 +7,9 @@ An administrator's word comes first, then the gateway's record, then what speaks
 container itself, in the order of :data:`.owner_strategies.STRATEGIES`. Nothing is remembered: the same
 facts give the same owner, whatever was concluded before, so that no lost or repeated event can lead
 anywhere else than a full sync does.
+
+The gateway's record is certain, but for what was asked from within a container: whose that is was told
+by its slice alone, and whoever makes a container chooses its slice until admission judges that.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from .owner_accounts import Directory, Named, is_name, same_person, same_spelling
 from .owner_paths import paths_of
 from .owner_strategies import STRATEGIES, Finding, Look
-from .owner_words import clean, day, shown
+from .owner_words import ASKED_INSIDE_CAVEAT, clean, day, shown
 from .owners import (
     ADMIN,
     CERTAIN,
@@ -33,6 +36,9 @@ from .owners import (
     PathFacts,
     SetBy,
 )
+
+# What a container itself shows.
+SIGNS = tuple(method for method in METHODS if method not in (ADMIN, GATEWAY))
 
 __all__ = ["decide", "decide_thing", "keep", "paths_of"]
 
@@ -85,9 +91,7 @@ def keep(before: Owner | None, now: Owner) -> Owner:
 
     A former word of an administrator or of the gateway is never kept so: both are always at hand.
     """
-    if before is None or not now.incomplete or before.confidence != WEAK:
-        return now
-    if before.method not in METHODS:
+    if before is None or not now.incomplete or before.method not in SIGNS:
         return now
     no_less = not now.known or METHODS.index(before.method) <= METHODS.index(now.method)
     return before if no_less else now
@@ -104,14 +108,16 @@ def _certain(made: Made | None, set_by: SetBy | None, directory: Directory) -> l
         found.append(Finding(ADMIN, named, reason, confidence=CERTAIN))
     if made is not None:
         named = directory.of_uid(made.uid, called=made.user)
-        inside = (
-            f", from within the container {shown(made.container[:12])}" if made.container else ""
-        )
+        inside, caveat, confidence = "", "", CERTAIN
+        if made.container:
+            # Its slice alone told whose that container is (callers).
+            inside = f", from within the container {shown(made.container[:12])}"
+            caveat, confidence = ASKED_INSIDE_CAVEAT, WEAK
         mended = ", as was found after the gateway had died meanwhile" if made.mended else ""
         kept = ", as the published files told when the store was lost" if made.restored else ""
         once = _once(made.user, named)
         reason = f"the gateway saw {named.words} make it{once}{inside}{mended}{kept}"
-        found.append(Finding(GATEWAY, named, reason, confidence=CERTAIN))
+        found.append(Finding(GATEWAY, named, reason, caveat, confidence))
     return found
 
 
@@ -128,7 +134,7 @@ def _rank(finding: Finding) -> int:
     Who is no person of this host (root, a service, an account that is gone) comes after who is one:
     to name such is how a container would be made nobody's.
     """
-    if finding.confidence == CERTAIN:
+    if finding.confidence == CERTAIN or finding.method == GATEWAY:
         return 0
     if finding.quiet:
         return 3
