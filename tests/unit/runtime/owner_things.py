@@ -28,7 +28,6 @@ from ds01.core.owners import (
 
 from .helper_daemon import UIDS, Helper
 
-NOW = time.time()
 DOOR = "Docker-Client/26.1.5 (linux)"
 
 
@@ -53,6 +52,7 @@ class Things:
 
     def __init__(self, helper: Helper) -> None:
         self.book = OwnerBook(helper.book().store, helper.events_path, "test")
+        self.now = time.time()
 
     def container(
         self,
@@ -67,14 +67,14 @@ class Things:
         facts = ContainerFacts(
             (first * 64)[:64],
             name,
-            created=NOW - 600,
+            created=self.now - 600,
             state=more.pop("state", "running"),
             image="lab/base",
             labels=labels or {},
             mounts=tuple(Mount(source) for source in mounts),
             leases=more.pop("leases", ()),
         )
-        maker = Made(UIDS[made], made, NOW - 600, DOOR) if made else None
+        maker = Made(UIDS[made], made, self.now - 600, DOOR) if made else None
         paths = {path: PathFacts(path, uid=UIDS[path.split("/")[2]]) for path in mounts}
         if maker:
             self.book.record(CONTAINER, facts.id, maker, name=name)
@@ -86,7 +86,7 @@ class Things:
             origin(facts, maker),
             facts.state,
             facts.created,
-            NOW,
+            self.now,
             made=maker,
             facts=facts,
         )

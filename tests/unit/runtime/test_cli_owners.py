@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ds01.core.owners import UNKNOWN, VOLUME, Made
 from ds01.daemon import protocol
 
 from .helper_daemon import Helper
-from .owner_things import DOOR, NOW, Terminal, Things
+from .owner_things import DOOR, Terminal, Things
 
 
 @pytest.fixture
@@ -51,10 +52,8 @@ def three(things: Things) -> Things:
 # --- list ----------------------------------------------------------------------------------------
 
 
-def test_the_list_says_whose_each_container_is_and_how_that_is_known(
-    ds01: Terminal, three: Things
-) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_the_list_says_whose_each_container_is_and_how_that_is_known(ds01: Terminal) -> None:
     status, out, err = ds01("dana", "owners", "list")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert (status, err) == (Exit.OK, "")
@@ -67,8 +66,8 @@ def test_the_list_says_whose_each_container_is_and_how_that_is_known(
     assert "! forged: its label ds01.user names alice" in lines
 
 
-def test_people_see_their_own_and_administrators_all(ds01: Terminal, three: Things) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_people_see_their_own_and_administrators_all(ds01: Terminal) -> None:
     assert ds01.names("alice") == ["train"]
     assert ds01.names("bob") == ["web", "forged"]
     assert ds01.names("carol") == []
@@ -77,10 +76,8 @@ def test_people_see_their_own_and_administrators_all(ds01: Terminal, three: Thin
     assert ds01("carol", "owners", "list")[1] == "No containers of yours are known.\n"
 
 
-def test_the_list_is_narrowed_by_user_and_to_what_nobody_is_known_for(
-    ds01: Terminal, three: Things
-) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_the_list_is_narrowed_by_user_and_to_what_nobody_is_known_for(ds01: Terminal) -> None:
     assert ds01.names("dana", "--user", "bob") == ["web", "forged"]
     assert ds01.names("dana", "--user", "1001") == ["train"]
     assert ds01.names("alice", "--user", "bob") == []
@@ -94,7 +91,7 @@ def test_the_list_is_narrowed_by_user_and_to_what_nobody_is_known_for(
 
 
 def test_other_things_are_listed_by_their_kind(ds01: Terminal, three: Things) -> None:
-    made = Made(1001, "alice", NOW - 60, DOOR)
+    made = Made(1001, "alice", time.time() - 60, DOOR)
     three.book.record(VOLUME, "data", made, name="data")
     assert ds01.names("alice", "--kind", "volume") == ["data"]
     assert ds01.names("bob", "--kind", "volume") == []
@@ -106,7 +103,7 @@ def test_other_things_are_listed_by_their_kind(ds01: Terminal, three: Things) ->
 
 
 def test_what_is_gone_is_listed_where_it_is_asked_for(ds01: Terminal, three: Things) -> None:
-    three.container("e", "old", made="alice", state="exited", gone=NOW - 300)
+    three.container("e", "old", made="alice", state="exited", gone=time.time() - 300)
     assert ds01.names("alice") == ["train"]
     assert ds01.names("alice", "--all") == ["train", "old"]
     assert "gone 5 min ago" in ds01("alice", "owners", "list", "--all")[1]
@@ -121,7 +118,7 @@ def test_the_lists_colours_tell_what_is_not_certain(three: Things) -> None:
 
     screen = Screen()
     rows = [short(record) for record in three.book.records()]
-    found = {"now": NOW, "admin": True, "fault": "no disk", "things": rows, "left_out": 3}
+    found = {"now": time.time(), "admin": True, "fault": "no disk", "things": rows, "left_out": 3}
     owners_text.show_list(found, "container", "", Output(stream=screen))
     text = screen.getvalue()
     assert "\x1b[33mbob\x1b[0m" in text and "\x1b[31munknown\x1b[0m" in text
@@ -138,8 +135,8 @@ def test_no_name_drives_the_terminal(ds01: Terminal, things: Things) -> None:
 # --- show ----------------------------------------------------------------------------------------
 
 
-def test_show_tells_the_evidence_in_words_and_what_decided(ds01: Terminal, three: Things) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_show_tells_the_evidence_in_words_and_what_decided(ds01: Terminal) -> None:
     status, out, _err = ds01("bob", "owners", "show", "forged")
     text = " ".join(out.split())
     assert status == Exit.OK
@@ -161,18 +158,18 @@ def test_a_weak_owner_is_shown_with_what_could_be_wrong(ds01: Terminal, things: 
     assert "not through the door, as far as is known" in out
 
 
-def test_one_of_nobody_known_says_so(ds01: Terminal, three: Things) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_one_of_nobody_known_says_so(ds01: Terminal) -> None:
     found = ds01.json("dana", "owners", "show", "stray")["thing"]
     assert (found["owner"], found["method"], found["confidence"]) == (None, UNKNOWN, "none")
     assert "nobody is known" in ds01("dana", "owners", "show", "stray")[1]
 
 
 @pytest.mark.parametrize("ref", ["web", "b" * 64, "bbbb", "nothing-there", "b" * 11, "/web"])
+@pytest.mark.usefixtures("three")
 def test_what_is_somebody_elses_is_answered_for_as_what_does_not_exist(
-    ds01: Terminal, three: Things, ref: str
+    ds01: Terminal, ref: str
 ) -> None:
-    assert three.book.records()
     status, _out, err = ds01("alice", "owners", "show", ref)
     absent = ds01("alice", "owners", "show", "x" * len(ref))[2]
     assert status == Exit.INPUT
@@ -186,7 +183,7 @@ def test_what_is_somebody_elses_is_answered_for_as_what_does_not_exist(
 def test_a_ref_that_could_mean_several_lists_them(ds01: Terminal, things: Things) -> None:
     things.container("ab1", "one", made="alice")
     things.container("ab2", "two", made="bob")
-    things.book.record(VOLUME, "one", Made(1001, "alice", NOW), name="one")
+    things.book.record(VOLUME, "one", Made(1001, "alice", time.time()), name="one")
     status, _out, err = ds01("alice", "owners", "show", "one")
     assert status == Exit.INPUT
     assert "could be the container one (ab1ab1ab1ab1), alice's" in err
@@ -199,10 +196,10 @@ def test_a_ref_that_could_mean_several_lists_them(ds01: Terminal, things: Things
 def test_what_is_of_another_kind_or_somebody_elses_hides_nothing(
     ds01: Terminal, things: Things
 ) -> None:
-    things.container("a", "train", made="alice", state="exited", gone=NOW - 7200)
+    things.container("a", "train", made="alice", state="exited", gone=time.time() - 7200)
     things.container("fee1", "mine", made="alice")
     things.container("b", "fee1", made="bob")
-    things.book.record(VOLUME, "train", Made(1002, "bob", NOW), name="train")
+    things.book.record(VOLUME, "train", Made(1002, "bob", time.time()), name="train")
     assert ds01.json("alice", "owners", "show", "train")["thing"]["id"] == "a" * 64
     shown = ds01.json("dana", "owners", "show", "train", "--kind", "container")
     assert shown["thing"]["id"] == "a" * 64
@@ -211,8 +208,8 @@ def test_what_is_of_another_kind_or_somebody_elses_hides_nothing(
 
 
 def test_a_name_that_was_used_before_shows_its_history(ds01: Terminal, things: Things) -> None:
-    things.container("a", "job", made="alice", state="exited", gone=NOW - 7200)
-    things.container("b", "job", made="bob", state="exited", gone=NOW - 3600)
+    things.container("a", "job", made="alice", state="exited", gone=time.time() - 7200)
+    things.container("b", "job", made="bob", state="exited", gone=time.time() - 3600)
     out = ds01("dana", "owners", "show", "job")[1]
     assert out.startswith("container job (bbbbbbbbbbbb)") and "gone 1 h ago" in out
     assert "aaaaaaaaaaaa, alice's: " in out

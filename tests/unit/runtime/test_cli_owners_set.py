@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ds01.daemon import local, protocol, world
 from owner_engine import FakeWorld
 
 from .helper_daemon import Helper
-from .owner_things import NOW, Terminal, Things
+from .owner_things import Terminal, Things
 
 
 @pytest.fixture
@@ -54,10 +55,8 @@ def three(things: Things) -> Things:
 # --- set and unset -------------------------------------------------------------------------------
 
 
-def test_an_administrators_word_counts_most_and_is_an_event(
-    ds01: Terminal, three: Things, helper: Helper
-) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_an_administrators_word_counts_most_and_is_an_event(ds01: Terminal, helper: Helper) -> None:
     status, out, _err = ds01("dana", "owners", "set", "stray", "bob", "--reason", "bob said so")
     assert status == Exit.OK
     assert out.startswith(
@@ -75,10 +74,8 @@ def test_an_administrators_word_counts_most_and_is_an_event(
     assert "dana set bob on" in shown and ": bob said so" in shown
 
 
-def test_an_administrators_word_can_be_taken_back(
-    ds01: Terminal, three: Things, helper: Helper
-) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_an_administrators_word_can_be_taken_back(ds01: Terminal, helper: Helper) -> None:
     ds01("dana", "owners", "set", "train", "bob")
     assert ds01.names("alice") == []
     out = ds01("dana", "owners", "unset", "train")[1]
@@ -89,8 +86,8 @@ def test_an_administrators_word_can_be_taken_back(
     assert [event["details"]["by"] for event in helper.log("owner.unset")] == ["dana"]
 
 
-def test_a_user_is_an_account_or_a_uid(ds01: Terminal, three: Things) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_a_user_is_an_account_or_a_uid(ds01: Terminal) -> None:
     status, _out, err = ds01("dana", "owners", "set", "stray", "nobody-here")
     assert status == Exit.INPUT and "knows no user 'nobody-here'" in err and "user id" in err
     for given, uid, user in (("1003", 1003, "carol"), ("4711", 4711, "4711"), ("bob", 1002, "bob")):
@@ -103,10 +100,10 @@ def test_a_user_is_an_account_or_a_uid(ds01: Terminal, three: Things) -> None:
 @pytest.mark.parametrize(
     "arguments", [("set", "train", "alice"), ("unset", "train"), ("sync",)], ids=" ".join
 )
+@pytest.mark.usefixtures("three")
 def test_only_administrators_say_whose_a_container_is(
-    ds01: Terminal, three: Things, arguments: tuple[str, ...]
+    ds01: Terminal, arguments: tuple[str, ...]
 ) -> None:
-    assert three.book.records()
     status, _out, err = ds01("alice", "owners", *arguments)
     assert status == Exit.REFUSED
     assert f"ds01 owners {arguments[0]} is for administrators" in err
@@ -117,7 +114,7 @@ def test_a_word_about_several_or_nothing_changes_nothing(
 ) -> None:
     things.container("ab1", "one")
     things.container("ab2", "two")
-    things.container("e", "old", state="exited", gone=NOW - 300)
+    things.container("e", "old", state="exited", gone=time.time() - 300)
     for ref in ("ab", "old", "e" * 64, ""):
         assert ds01("dana", "owners", "set", ref, "bob")[0] == Exit.INPUT
     assert "ds01 owners sync" in ds01("dana", "owners", "set", "new", "bob")[2]
@@ -137,8 +134,8 @@ def test_sync_tells_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
 # --- why -----------------------------------------------------------------------------------------
 
 
-def test_why_tells_whose_a_container_without_a_lease_is(ds01: Terminal, three: Things) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_why_tells_whose_a_container_without_a_lease_is(ds01: Terminal) -> None:
     out = ds01("alice", "why", "train")[1]
     assert "train: it has no GPU lease" in out
     assert "train: whose it is: alice, because the gateway saw alice make it" in out
@@ -146,10 +143,8 @@ def test_why_tells_whose_a_container_without_a_lease_is(ds01: Terminal, three: T
     assert "forged: something speaks for somebody else: its label ds01.user names alice" in out
 
 
-def test_why_tells_administrators_what_to_do_where_nobody_is_known(
-    ds01: Terminal, three: Things
-) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_why_tells_administrators_what_to_do_where_nobody_is_known(ds01: Terminal) -> None:
     out = ds01("dana", "why", "stray")[1]
     assert "whose it is: nobody is known" in out
     assert "ds01 owners set dddddddddddd USER" in out
@@ -158,10 +153,8 @@ def test_why_tells_administrators_what_to_do_where_nobody_is_known(
     assert "Take that back: ds01 owners unset bbbbbbbbbbbb" in ds01("dana", "why", "web")[1]
 
 
-def test_why_tells_people_whom_to_ask_where_an_owner_is_not_certain(
-    ds01: Terminal, three: Things
-) -> None:
-    assert three.book.records()
+@pytest.mark.usefixtures("three")
+def test_why_tells_people_whom_to_ask_where_an_owner_is_not_certain(ds01: Terminal) -> None:
     assert "Not so? The administrators can set it" in ds01("bob", "why", "web")[1]
     assert "Not so?" not in ds01("alice", "why", "train")[1]
 
@@ -181,7 +174,7 @@ def test_why_tells_the_lease_of_a_container_and_whose_it_is(
 
 
 def test_why_tells_of_a_container_that_is_gone(ds01: Terminal, things: Things) -> None:
-    things.container("a", "train", made="alice", state="exited", gone=NOW - 120)
+    things.container("a", "train", made="alice", state="exited", gone=time.time() - 120)
     assert "it is gone: it was removed 2 min ago" in ds01("alice", "why", "train")[1]
 
 
