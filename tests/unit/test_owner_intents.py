@@ -192,6 +192,28 @@ def test_volumes_and_networks_go_by_their_name_and_images_by_none() -> None:
     assert not fits(intent(name="web"), WALL, shown(name="web"))
 
 
+@pytest.mark.parametrize(
+    ("name", "image", "labels", "fit"),
+    [
+        ("web", "python:3.12", {"team": "nlp", "run": "7", "more": "x"}, True),
+        ("web", "python:3.12", {"team": "nlp"}, False),
+        ("web", "python:3.11", {"team": "nlp", "run": "7"}, False),
+        ("other", "python:3.12", {"team": "nlp", "run": "7"}, False),
+    ],
+)
+def test_of_what_is_gone_the_engines_event_tells_enough(
+    name: str, image: str, labels: dict[str, str], fit: bool
+) -> None:
+    told = {"Name": name, "Config": {"Image": image, "Labels": labels}}
+    assert fits(wanted("web"), WALL, told, whole=False) is fit
+    assert not fits(wanted("web"), WALL, told)
+    assert not fits(wanted("web"), WALL - 60, told, whole=False)
+    matches = match([wanted("web")], [Found("1" * 64, WALL, told, whole=False)])
+    assert bool(matches.claims) is fit
+    twice = [wanted("web"), wanted("web", token="t2", uid=1002, user="bob")]
+    assert match(twice, [Found("1" * 64, WALL, told, whole=False)]).claims == {}
+
+
 def test_a_fingerprint_without_end_stays_small() -> None:
     body: dict[str, Any] = {
         "Image": "i" * 10**5,

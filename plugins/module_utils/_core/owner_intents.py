@@ -114,13 +114,15 @@ def fingerprint(name: str, body: Mapping[str, Any], salt: str = "") -> dict[str,
     return found
 
 
-def fits(intent: Intent, created: float, inspection: Mapping[str, Any]) -> bool:
+def fits(intent: Intent, created: float, inspection: Mapping[str, Any], whole: bool = True) -> bool:
     """Whether a thing can be what came of an intent.
 
     :param created: when the engine made it, seconds of the wall clock.
     :param inspection: of the engine, as it answers.
+    :param whole: False: it has no more than the engine's event told: ``Name``, and of ``Config``
+        ``Image`` and ``Labels``. The rest is then taken to be as it was asked for.
     """
-    return _fits(intent, created, _Shown(inspection))
+    return _fits(intent, created, _Shown(inspection), whole)
 
 
 class _Shown:
@@ -145,7 +147,7 @@ class _Shown:
         return self._hashed[salt]
 
 
-def _fits(intent: Intent, created: float, shown: _Shown) -> bool:
+def _fits(intent: Intent, created: float, shown: _Shown, whole: bool) -> bool:
     last = intent.at + LATE_SECONDS
     if intent.ended is not None:
         last = min(last, intent.ended + EARLY_SECONDS)
@@ -155,7 +157,7 @@ def _fits(intent: Intent, created: float, shown: _Shown) -> bool:
         return bool(intent.name) and shown.name == intent.name
     if intent.kind != CONTAINER:
         return False
-    return _named(intent, shown.name) and _shows(intent.fingerprint, shown)
+    return _named(intent, shown.name) and _shows(intent.fingerprint, shown, whole)
 
 
 def _named(intent: Intent, shown: str) -> bool:
@@ -165,10 +167,12 @@ def _named(intent: Intent, shown: str) -> bool:
     return bool(_GIVEN_NAME.match(shown))
 
 
-def _shows(wanted: Mapping[str, Any], shown: _Shown) -> bool:
+def _shows(wanted: Mapping[str, Any], shown: _Shown, whole: bool) -> bool:
     if not wanted or wanted.get("image") != shown.image:
         return False
     single, lists = shown.hashed(str(wanted.get("salt") or ""))
+    if not whole:
+        return lists["labels"].issuperset(wanted.get("labels") or ())
     if any(key in wanted and wanted[key] != value for key, value in single.items()):
         return False
     for key, hashes in lists.items():
@@ -241,12 +245,13 @@ class Found:
     """A thing that nobody's is yet.
 
     :param created: seconds of the wall clock.
-    :param inspection: of the engine.
+    :param inspection: of the engine; or, not ``whole``, what its event told: see :func:`fits`.
     """
 
     id: str
     created: float
     inspection: Mapping[str, Any]
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -274,7 +279,7 @@ def match(intents: Iterable[Intent], things: Iterable[Found]) -> Matches:
     fitting: dict[str, list[Intent]] = {}
     for found in sorted(things, key=lambda one: (one.created, one.id)):
         shown = _Shown(found.inspection)
-        if ours := [one for one in pending if _fits(one, found.created, shown)]:
+        if ours := [one for one in pending if _fits(one, found.created, shown, found.whole)]:
             fitting[found.id] = ours
     claims: dict[str, str] = {}
     disputed: dict[str, tuple[str, ...]] = {}
