@@ -271,6 +271,11 @@ def test_spellings_of_one_domain_account_agree() -> None:
             "alice",
             "the gateway saw alice make it, as was found after the gateway had died meanwhile",
         ),
+        (
+            Made(1001, "alice", 0.0, restored=True),
+            "alice",
+            "the gateway saw alice make it, as the published files told when the store was lost",
+        ),
         (Made(BAKER.uid, "h.baker", 0.0), BAKER.name, f"the gateway saw {BAKER.name} make it"),
         # What can be no account's name is not told further.
         (Made(1099, "x\x1b", 0.0), "1099", f"the gateway saw 1099 {GONE} make it"),
