@@ -10,7 +10,9 @@ where the peer is                                          who it is
 ========================================================  ============================================
 a service, a login, init                                   its uid
 below ``user@<uid>.service``                               that uid, whatever is run there
-``docker-<id>.scope`` in a user's slice of ds01            the owner of the slice, whatever its uid
+``docker-<id>.scope`` in a slice of ds01                   whom the container is recorded to be of,
+                                                           whatever slice it is and whatever its uid
+the same without a record, in a user's slice               the owner of the slice, whatever its uid
 anywhere else: builds, other containers, machines          nobody: refused
 ========================================================  ============================================
 
@@ -20,10 +22,12 @@ says anything. Its user ids are the user's own and his subordinate ones (subuid(
 refused: what a sudo in such a scope does can be done in a login, and a build that was given a raw path
 for its cgroup could stand there as root.
 
-A container never has an administrator's rights, not even one in an administrator's slice: its slice
-is chosen by whoever creates it, and the slice is all that tells whose it is. Until each creation is
-judged (admission), a user can put a container into another one's slice and ask as him; never as
-root, whose containers are refused. For the same reason the marks that BuildKit leaves in a path
+A container never has an administrator's rights, not even one in an administrator's slice. Its slice is
+chosen by whoever creates it; so where an administrator has said whose it is, or a gateway has written down
+who made it, that counts and not the slice. (What root made counts for whom the slice tells: root chose it.)
+A container without such a record, from before or made past the door, is the slice's owner's. While
+somebody else makes a container in that slice, and its id is not known yet, it is nobody's for a moment:
+it could be that one, started by its name. For the same reason the marks that BuildKit leaves in a path
 (``buildkit`` as a part, or a part that ends in ``:<id>``) are refused everywhere: it makes cgroups at
 any path that a build asks for.
 """
@@ -96,11 +100,13 @@ class Refusal:
     """Why nobody can be told to ask.
 
     :param rule: name of the rule, for the log.
+    :param container: id of the container that the peer is in for certain; a record may tell more of it.
     """
 
     what: str
     remedy: str
     rule: str = "identity"
+    container: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class Place:
     :param manager: the user whose manager's they are; negative elsewhere.
     :param owner: name of the user in whose slice the container lies; empty on the host.
     :param container: its id.
+    :param slice: the name of that slice.
     :param unit: the processes lie in a unit itself, not in a group that a service made below it.
     :param contained: a name in the path looks like a container's.
     """
@@ -141,6 +148,7 @@ class Place:
     manager: int = -1
     owner: str = ""
     container: str = ""
+    slice: str = ""
     unit: bool = True
     contained: bool = False
 
@@ -177,7 +185,8 @@ def _in_ds01(parts: list[str]) -> Place | Refusal:
         what = (
             "it runs in a container that is in no user's slice, so that nobody can tell whose it is"
         )
-        return Refusal(what, _IN_SLICE, "identity.unattributed")
+        inside = _SCOPE.fullmatch(parts[2]) if len(parts) > 2 else None
+        return Refusal(what, _IN_SLICE, "identity.unattributed", inside[1] if inside else "")
     scope = _SCOPE.fullmatch(parts[3]) if len(parts) > 3 else None
     role = names.classify(parts[2]) if len(parts) > 2 else names.SliceRole("other")
     if (
@@ -191,7 +200,7 @@ def _in_ds01(parts: list[str]) -> Place | Refusal:
     ):
         what = "it runs in a slice of containers, but in no container of a user"
         return Refusal(what, _IN_SLICE, "identity.unattributed")
-    return Place(owner=role.user, container=scope[1], contained=True)
+    return Place(owner=role.user, container=scope[1], slice=parts[2], contained=True)
 
 
 def _on_host(parts: list[str]) -> Place | Refusal:
@@ -274,6 +283,28 @@ def is_admin(peer: PeerFacts, admin_gid: int | None) -> bool:
     return plain and (peer.uid == 0 or (admin_gid is not None and admin_gid in peer.groups))
 
 
+class Records(Protocol):
+    """Whose containers are for certain."""
+
+    def owner(self, container: str) -> int | None:
+        """The uid of a container's owner; None where none but root is recorded."""
+
+    def doubted(self, slice_name: str, uid: int) -> bool:
+        """Whether somebody else than ``uid`` makes a container in that slice just now."""
+
+
+class NoRecords:
+    """Nothing is recorded."""
+
+    def owner(self, container: str) -> int | None:
+        """Nobody."""
+        return None
+
+    def doubted(self, slice_name: str, uid: int) -> bool:
+        """Never."""
+        return False
+
+
 @dataclass(frozen=True)
 class Accounts:
     """What is known of people, without asking anybody.
@@ -285,6 +316,7 @@ class Accounts:
     :param groups_unsure: some of these have no number yet, since the directory has not answered.
     :param admin_group: Unix group of the administrators; empty: root alone.
     :param limits: None where none are in force.
+    :param records: of containers; another answer each time.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)
@@ -295,6 +327,7 @@ class Accounts:
     subordinates: Ranges = ()
     admin_group: str = ""
     limits: Limits | None = None
+    records: Records = field(default_factory=NoRecords)
 
 
 def who(
@@ -308,7 +341,8 @@ def who(
     """
     place = place_of(peer.cgroup)
     if isinstance(place, Refusal):
-        return place
+        made_by = accounts.records.owner(place.container) if place.container else None
+        return place if made_by is None else _in_container(made_by, place, accounts, now, final)
     if place.owner:
         return _owner(place, accounts, now, final)
     uid = host_uid(peer, place, accounts.subordinates)
@@ -335,7 +369,10 @@ def who(
 def _owner(
     place: Place, accounts: Accounts, now: datetime, final: bool
 ) -> Caller | Refusal | Missing:
-    """The owner of the container that a peer is in."""
+    """The owner of the container that a peer is in, in a user's slice."""
+    made_by = accounts.records.owner(place.container)
+    if made_by is not None:
+        return _in_container(made_by, place, accounts, now, final)
     uid = accounts.uids.get(account_key(place.owner))
     if uid is None:
         if not final:
@@ -346,11 +383,25 @@ def _owner(
     if uid == 0:
         what = "it runs in a container in the slice of root, and no container is root"
         return Refusal(what, _IN_SLICE, "identity.owner")
+    if accounts.records.doubted(place.slice, uid):
+        what = "somebody else makes a container in that slice just now, and it could be this one"
+        return Refusal(what, "Try again in a moment", "identity.making")
+    return _in_container(uid, place, accounts, now, final)
+
+
+def _in_container(
+    uid: int, place: Place | Refusal, accounts: Accounts, now: datetime, final: bool
+) -> Caller | Refusal | Missing:
+    """The owner of a container, by his uid."""
     # Limits follow the account that the host names for the uid.
-    name = accounts.names.get(uid, place.owner)
+    name = accounts.names.get(uid, place.owner if isinstance(place, Place) else "")
     gids = accounts.member_of.get(uid)
-    if gids is None and not final:
+    recorded = accounts.records.owner(place.container) is not None
+    if (gids is None or (recorded and uid not in accounts.names)) and not final:
         return Missing(uid)
+    if recorded and uid not in accounts.names:
+        what = f"it runs in a container of user {uid}, and no such account is known"
+        return Refusal(what, _ON_HOST, "identity.owner")
     unix = _names_of(gids or frozenset(), accounts)
     return _user(uid, name, unix, accounts, now, place.container, unsure=gids is None)
 

@@ -94,31 +94,34 @@ def plan_of(route: str) -> Plan | None:
 # --- the request ------------------------------------------------------------------------------------
 
 
-def read_body(body: bytes) -> dict[str, Any] | None:
+def read_body(body: bytes, slices: set[str] | None = None) -> dict[str, Any] | None:
     """The object that the engine reads in a request's body, as far as it is sure; None otherwise.
 
-    Where fields of the top level have names that differ in their case alone, the last one counts.
+    :param slices: takes up each ``CgroupParent`` that is named anywhere in it, also those of which the
+        engine may take another.
     """
     if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MARKS_MAX:
         return None
     text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
     try:
-        found, _end = _DECODER.raw_decode(text)
+        found, _end = _decoder(slices).raw_decode(text)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose fields are in the order in which they were last given."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        found.pop(key, None)
-        found[key] = value
-    return found
+def _decoder(slices: set[str] | None) -> json.JSONDecoder:
+    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # An object whose fields are in the order in which they were last given.
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            found.pop(key, None)
+            found[key] = value
+            if slices is not None and isinstance(value, str) and key.lower() == "cgroupparent":
+                slices.add(value.rpartition("/")[2])
+        return found
 
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+    return json.JSONDecoder(object_pairs_hook=read)
 
 
 def field(data: Any, name: str) -> Any:

@@ -31,8 +31,9 @@ from ds01.gateway.access import ACCESS_PATH, AccessLog
 from ds01.gateway.counters import COUNTERS_PATH, Counters
 from ds01.gateway.door import Door, token_of
 from ds01.gateway.handover import Ended, Pump
+from ds01.gateway.owned import Owned
 from ds01.gateway.people import People, Places
-from ds01.gateway.recorder import Recorder
+from ds01.gateway.recorder import Recorder, own_identity
 from ds01.host.peer import Peer, peer_of
 
 RELEASE_LINK = "/opt/ds01/current"
@@ -128,15 +129,15 @@ class _Service:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._door: Door | None = None
         self._took_over = False
+        # Without limits of the host there is no store of the host either (for tests).
+        self._store = options.get("store", "" if "limits" in options else STATE_PATH)
         self.people = self._people()
         self.counters = Counters(
             options.get("counters", COUNTERS_PATH), self._gauges, lambda: self.people.faults
         )
         access = options.get("access", ACCESS_PATH)
         events = options.get("events", EVENTS_PATH)
-        # Without limits of the host there is no store of the host either (for tests).
-        store = options.get("store", "" if "limits" in options else STATE_PATH)
-        self.recorder = Recorder(store, events, self.counters)
+        self.recorder = Recorder(self._store, events, self.counters)
         self.log = AccessLog(
             access,
             events,
@@ -150,7 +151,8 @@ class _Service:
             given = replace(given, limits=self._options["limits"], record="")
         if "settings" in self._options:
             given = replace(given, settings=self._options["settings"])
-        return People(given, on_settings=self._other_settings)
+        owned = Owned(self._store, own_identity())
+        return People(given, on_settings=self._other_settings, owned=owned)
 
     def _gauges(self) -> dict[str, float]:
         return dict(self._door.gauges) if self._door else {}

@@ -28,6 +28,7 @@ from ds01.core.targets import Target, forward_target
 from ds01.gateway.errand import Reply, SilentError, ask
 from ds01.gateway.gather import SECONDS, Gather
 from ds01.gateway.head import HttpError
+from ds01.gateway.owned import EVERYWHERE
 
 if TYPE_CHECKING:
     from ds01.gateway.exchange import Exchange
@@ -178,10 +179,14 @@ class Making:
         # Found out with the intent, in the thread.
         leases: tuple[str, ...] = ()
         volumes: frozenset[str] = frozenset()
+        slices = {EVERYWHERE}
 
         def read() -> Intent:
-            nonlocal leases, volumes
-            body = recorded.read_body(content)
+            nonlocal leases, volumes, slices
+            named: set[str] = set()
+            body = recorded.read_body(content, named)
+            if body is not None:
+                slices = named
             leases, volumes = recorded.leases_named(body), recorded.volumes_named(body)
             return self._intent(body or {}, body is not None)
 
@@ -193,18 +198,22 @@ class Making:
             if token:
                 self.recorder.abandon(self._caller.uid, token)
             return
+        uid, owned = self._caller.uid, self.door.people.owned
         try:
-            with self.door.volumes.used(volumes, self._caller.uid):
+            with self.door.volumes.used(volumes, uid), owned.making(slices, uid):
                 reply = await self._ask()
+                thing = recorded.thing_in(self.plan.kind, *_told(reply))
+                if thing is not None:
+                    owned.made(thing.id, uid)
         except BaseException as error:
             if token and isinstance(error, SilentError) and not error.asked:
-                self.recorder.abandon(self._caller.uid, token)
+                self.recorder.abandon(uid, token)
             elif token:
                 # What came of it is not known here.
-                self.recorder.ended(self._caller.uid, token, time.time())
+                self.recorder.ended(uid, token, time.time())
             raise
         fault("answered")
-        await self._bind(intent, recorded.thing_in(self.plan.kind, *_told(reply)), reply, leases)
+        await self._bind(intent, thing, reply, leases)
         fault("bound")
         self.exchange.deliver(reply)
 
@@ -216,6 +225,7 @@ class Making:
         elif thing is not None:
             try:
                 await self.recorder.bind(intent, thing.id, leases)
+                self.door.people.owned.written(thing.id)
             except Ds01Error as error:
                 self.exchange.note = f"recorded later: {error}"
         elif reply.head.status >= 400:

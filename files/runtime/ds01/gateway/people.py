@@ -16,7 +16,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,8 @@ from ds01.core.callers import Accounts, Caller, Missing, Refusal, who
 from ds01.core.errors import Ds01Error
 from ds01.core.gateway_settings import GATEWAY_SETTINGS_PATH, GatewaySettings, read_settings
 from ds01.core.limits import Limits, account_key, expiry
+from ds01.core.names import ROOT
+from ds01.gateway.owned import Owned
 from ds01.gateway.people_known import (
     FRESH_SECONDS,
     RECORD_PATH,
@@ -55,6 +57,7 @@ _BATCH = 50
 # After so long a look in the background is given up for hung, and another one is begun.
 _BATCH_SECONDS = 30.0
 _KEPT = 4096
+_CONTAINERS = f"/{ROOT}/"
 _Found = Caller | Refusal
 # Never given as long as who() keeps its word.
 _UNTOLD = Refusal("nobody can tell whose it is", "Tell the administrators")
@@ -87,6 +90,7 @@ class People:
 
     :param now: local time with its offset, by which overrides end.
     :param on_settings: told of other settings, in the thread of the tables.
+    :param owned: whose the containers are.
     """
 
     def __init__(
@@ -97,12 +101,14 @@ class People:
         now: Callable[[], datetime] = limits_source.now,
         on_settings: Callable[[GatewaySettings], None] | None = None,
         wait_seconds: float = WAIT_SECONDS,
+        owned: Owned | None = None,
     ) -> None:
         self.settings = GatewaySettings()
         self.faults: dict[str, str] = {}
         self._places, self._names, self._clock, self._now = places, names, clock, now
         self._on_settings = on_settings
         self._wait = wait_seconds
+        self.owned = owned or Owned("")
         self._limits_file = limits_source.AppliedLimits(places.limits)
         self._limits: Limits | None = None
         self._settings_mark: Mark | None = (0, 0, 0)
@@ -131,6 +137,7 @@ class People:
                 load(self._known, self._places.record)
             self._known.reread()
             self._reread_settings()
+            self._reread_owned()
             self._publish()
         self._keeper.start()
 
@@ -210,7 +217,9 @@ class People:
             self._due.add(found.uid)
         if len(kept) >= _KEPT:
             kept.clear()
-        kept[peer[1:]] = found
+        if not peer.cgroup.startswith(_CONTAINERS):
+            # Whose a container is may be another answer the next time.
+            kept[peer[1:]] = found
         return found
 
     def _is_silent(self, missing: Missing, seconds: float) -> None:
@@ -249,7 +258,7 @@ class People:
     def _publish(self) -> None:
         """Make the table anew; the caller has the lock."""
         accounts = self._known.accounts(self._limits, self.settings.admin_group)
-        self._table = (accounts, {})
+        self._table = (replace(accounts, records=self.owned), {})
         self._made = self._clock()
 
     def _keep(self) -> None:
@@ -263,6 +272,7 @@ class People:
             self._stop.wait(TICK_SECONDS)
 
     def _tick(self) -> None:
+        self._reread_owned()
         with self._lock:
             changed = self._known.reread()
             changed |= self._reread_settings()
@@ -275,6 +285,14 @@ class People:
         self._look_up()
         if self._known.dirty and self._clock() - self._saved >= SAVE_SECONDS:
             self._save()
+
+    def _reread_owned(self) -> None:
+        try:
+            self.owned.reread()
+        except Ds01Error as error:
+            self.faults["owners"] = str(error)
+        else:
+            self.faults.pop("owners", None)
 
     def _reread_settings(self) -> bool:
         """Limits and settings; whether they are others than before."""

@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, ds01.infra maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose the containers are for certain, all of them in one look."""
+
+from __future__ import annotations
+
+import json
+
+from .owners import CONTAINER
+from .store import Store, StoreCorrupt
+
+_CERTAIN = (
+    "SELECT id, made, set_by FROM things WHERE kind = ? AND gone IS NULL "
+    "AND (made IS NOT NULL OR set_by IS NOT NULL)"
+)
+_LEFT = (
+    "SELECT uid, at FROM intents WHERE kind = ? AND uid != 0 AND (gateway != ? OR ended NOT NULL)"
+)
+
+
+def certain_owners(store: Store, gateway: str) -> tuple[dict[str, int], list[tuple[int, float]]]:
+    """Uids by the ids of containers: an administrator's word, else the gateway's.
+
+    :param gateway: the one that is there.
+    :returns: also who asked for containers of which nobody knows what came of it, and when (seconds of
+        the wall clock).
+    :raises StoreError: the store cannot be read.
+    """
+    found = {}
+    with store.reading() as connection:
+        rows = connection.execute(_CERTAIN, (CONTAINER,)).fetchall()
+        left = connection.execute(_LEFT, (CONTAINER, gateway)).fetchall()
+    for container, made, set_by in rows:
+        try:
+            found[container] = int(json.loads(set_by or made)["uid"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreCorrupt(
+                f"the record of container {str(container)[:12]} cannot be read",
+                store.path,
+                "Restart ds01d.service: it puts the file aside and builds the store anew",
+            ) from error
+    return found, left
