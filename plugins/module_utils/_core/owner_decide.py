@@ -4,7 +4,7 @@
 """From what is known of a thing to its owner. Pure.
 
 An administrator's word comes first, then the gateway's record, then what speaks for somebody in the
-container itself, in the order of :data:`.owner_strategies.STRATEGIES`. Nothing is remembered: the same
+container itself, in the order of :data:`.owners.METHODS`. Nothing is remembered: the same
 facts give the same owner, whatever was concluded before, so that no lost or repeated event can lead
 anywhere else than a full sync does.
 

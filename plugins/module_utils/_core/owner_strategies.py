@@ -271,4 +271,4 @@ STRATEGIES: tuple[Callable[[Look], None], ...] = (
     cgroup,
     process,
 )
-"""In the order in which they decide."""
+"""Which of them decides is up to the order of :data:`.owners.METHODS`; notes come in this one."""
