@@ -235,13 +235,30 @@ class OwnerBook:
         with self.store.reading() as connection:
             return find(connection, ref, gone, uid, kind)
 
+    def past(
+        self, kind: str | None = None, uid: int | None = None, most: int = 1000
+    ) -> tuple[list[Record], int]:
+        """What is gone, the last first, and how many more there are.
+
+        :param kind: only of this kind; likewise ``uid``, the owner's.
+        """
+        where = "gone IS NOT NULL AND (? IS NULL OR kind = ?) AND (? IS NULL OR uid = ?)"
+        values = (kind, kind, uid, uid)
+        with self.store.reading() as connection:
+            last = f"rowid IN (SELECT rowid FROM things WHERE {where} ORDER BY gone DESC LIMIT ?)"
+            found = [row.record for row in rows.things(connection, last, *values, most)]
+            count = f"SELECT count(*) FROM things WHERE {where}"
+            more = connection.execute(count, values).fetchone()[0] - len(found)
+        return sorted(found, key=lambda one: -(one.gone or 0.0)), more
+
     def earlier(self, record: Record, most: int) -> list[Record]:
         """What had a thing's name before it and is gone, the last first."""
+        where = "kind = ? AND name = ? AND id != ? AND gone IS NOT NULL"
+        values = (record.kind, record.name, record.id)
         with self.store.reading() as connection:
-            # With the sign SQLite takes the index of names, rather than look at all of a kind.
-            where = "name = ? AND +kind = ? AND id != ? AND gone IS NOT NULL"
-            found = rows.things(connection, where, record.name, record.kind, record.id)
-            return [row.record for row in reversed(found)][:most]
+            last = f"rowid IN (SELECT rowid FROM things WHERE {where} ORDER BY gone DESC LIMIT ?)"
+            found = [row.record for row in rows.things(connection, last, *values, most)]
+        return sorted(found, key=lambda one: -(one.gone or 0.0))
 
     def undecided(self) -> list[Record]:
         """Things whose maker or administrator's word is newer than what was concluded of them."""

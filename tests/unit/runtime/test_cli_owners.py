@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 from ds01.cli import owners_text
 from ds01.cli.output import Exit, Output
-from ds01.core.owners import UNKNOWN, VOLUME, Made
-from ds01.daemon import protocol
+from ds01.core.owner_book import OwnerBook
+from ds01.core.owners import UNKNOWN, VOLUME, Made, Record
+from ds01.daemon import owner_desk, protocol
 
-from .helper_daemon import Helper
+from .helper_daemon import Helper, read_lines
 from .owner_things import DOOR, Terminal, Things
 
 
@@ -109,6 +111,39 @@ def test_what_is_gone_is_listed_where_it_is_asked_for(ds01: Terminal, three: Thi
     assert "gone 5 min ago" in ds01("alice", "owners", "list", "--all")[1]
 
 
+def test_of_a_long_past_the_last_is_listed_and_the_rest_counted(
+    ds01: Terminal, things: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner_desk, "GONE_MAX", 2)
+    for number in range(5):
+        gone = things.now - 1000 + number
+        things.container(f"a{number}", f"job{number}", made="alice", state="exited", gone=gone)
+        things.container(f"b{number}", f"web{number}", made="bob", state="exited", gone=gone)
+    things.container("c", "train", made="alice")
+    assert ds01.names("alice", "--all") == ["train", "job4", "job3"]
+    assert "3 that were gone earlier are left out" in ds01("alice", "owners", "list", "--all")[1]
+    assert ds01.json("dana", "owners", "list", "--all")["left_out"] == 8
+
+
+def test_a_long_list_holds_up_no_lease(
+    helper: Helper, things: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, reads = threading.Event(), threading.Event()
+
+    def slow(*_arguments: object, **_more: object) -> list[Record]:
+        reads.set()
+        go_on.wait(20)
+        return []
+
+    monkeypatch.setattr(OwnerBook, "records", slow)
+    with helper.dial("alice") as sock:
+        sock.sendall(b'{"verb": "owners"}\n')
+        assert reads.wait(20)
+        assert "granted" in helper.ask("request", "bob")
+        go_on.set()
+        assert read_lines(sock)[-1]["things"] == []
+
+
 def test_the_lists_colours_tell_what_is_not_certain(three: Things) -> None:
     class Screen(io.StringIO):
         def isatty(self) -> bool:
@@ -122,7 +157,7 @@ def test_the_lists_colours_tell_what_is_not_certain(three: Things) -> None:
     owners_text.show_list(found, "container", "", Output(stream=screen))
     text = screen.getvalue()
     assert "\x1b[33mbob\x1b[0m" in text and "\x1b[31munknown\x1b[0m" in text
-    assert "3 older ones are left out" in text and "be of before: no disk" in text
+    assert "3 that were gone earlier are left out" in text and "be of before: no disk" in text
 
 
 def test_no_name_drives_the_terminal(ds01: Terminal, things: Things) -> None:

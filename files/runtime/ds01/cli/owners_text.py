@@ -82,7 +82,8 @@ def show_list(found: Mapping[str, Any], kind: str, nothing: str, output: Output)
     )
     _show_against(things, output)
     if found["left_out"]:
-        output.line(f"{found['left_out']} older ones are left out: narrow it, or use --json")
+        words = f"{found['left_out']} that were gone earlier are left out: ds01 owners show NAME"
+        output.line((words, "dim"))
 
 
 def _show_against(things: Iterable[Thing], output: Output) -> None:

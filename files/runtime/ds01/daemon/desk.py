@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ds01.core.book import Book, EngineView, Outcome, Snapshot
 from ds01.core.leases import ANY, Allowance, Ask, Lease, Refused, Waiter
 from ds01.daemon import owner_desk, protocol
 from ds01.daemon.allowances import Directory, LimitsFile
-from ds01.daemon.owner_desk import OwnerDesk, Word
+from ds01.daemon.owner_desk import Looked, OwnerDesk
 from ds01.daemon.protocol import Request, RequestError, ended_line, error_line
 from ds01.daemon.reasons import reasons
 from ds01.daemon.server import Board, Caller
@@ -39,12 +39,12 @@ class Prepared:
 
     :param account: whom it is for: the caller, or whom an administrator names.
     :param by: the caller's name.
-    :param word: of the verbs about owners: what an administrator says.
+    :param owners: what was looked up for a verb about owners.
     """
 
     account: HostAccount | None = None
     by: str = ""
-    word: Word | None = None
+    owners: Looked = field(default_factory=Looked)
 
 
 class Pace:
@@ -114,7 +114,7 @@ class GpuDesk:
         :raises RequestError: the caller may not, or too often, or somebody is not known.
         """
         if request.verb in owner_desk.VERBS:
-            return Prepared(word=await self._owners().prepare(request, caller))
+            return Prepared(owners=await self._owners().prepare(request, caller))
         if request.verb in ADMIN_VERBS and not caller.admin:
             what = f"{request.verb} is for administrators"
             raise RequestError(protocol.NOT_ALLOWED, what, "ds01d", "Ask one of them", "admin")
@@ -146,7 +146,7 @@ class GpuDesk:
         """
         verb = request.verb
         if verb in owner_desk.VERBS:
-            return self._owners().answer(request, caller, prepared.word)
+            return self._owners().answer(request, caller, prepared.owners)
         if verb == "ping":
             return {"pong": True}
         if verb == "status":

@@ -9,6 +9,7 @@ does not exist.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,9 @@ VERBS = frozenset({"owners", "owner", "owner_set", "owner_unset", "owners_sync"}
 ADMIN_VERBS = frozenset({"owner_set", "owner_unset", "owners_sync"})
 # They ask the engine, so they must not hold up the others.
 SLOW_VERBS = frozenset({"owners_sync"})
-LISTED_MAX = 5000
+GONE_MAX = 2000
 EARLIER_MAX = 20
+READERS = 2
 UID_MAX = 2**32 - 2
 """The highest user id; one more means nobody in setreuid(2)."""
 
@@ -47,6 +49,11 @@ class Book(Protocol):
     ) -> list[Record]:
         """Things that a full id, the beginning of one, or a name may mean."""
 
+    def past(
+        self, kind: str | None = None, uid: int | None = None, most: int = 1000
+    ) -> tuple[list[Record], int]:
+        """What is gone, the last first, and how many more there are."""
+
     def earlier(self, record: Record, most: int) -> list[Record]:
         """What had its name before it and is gone."""
 
@@ -58,14 +65,16 @@ class Book(Protocol):
 
 
 @dataclass(frozen=True)
-class Word:
-    """What was looked up for a word of an administrator's.
+class Looked:
+    """What was looked up for a request.
 
+    :param found: the whole answer of a verb that only reads.
     :param by: the caller's name.
-    :param uid: whose the thing shall be, as ``user``; nothing where a word is taken back.
+    :param uid: whose a thing shall be, as ``user``, where an administrator says so.
     """
 
-    by: str
+    found: dict[str, Any] | None = None
+    by: str = ""
     uid: int = -1
     user: str = ""
 
@@ -92,24 +101,31 @@ class OwnerDesk:
         self._directory = directory
         self._fault = fault
         self._clock = clock
+        self._readers = asyncio.Semaphore(READERS)
 
     # --- before the worker --------------------------------------------------------------------------
 
-    async def prepare(self, request: Request, caller: Caller) -> Word | None:
-        """Who it is about.
+    async def prepare(self, request: Request, caller: Caller) -> Looked:
+        """Who it is about; of verbs that only read the answer: a long list holds up no lease.
 
-        :raises RequestError: the caller may not, or somebody is not known.
+        :raises Ds01Error: the caller may not, somebody is not known, or the store cannot be read.
         """
-        if request.verb in ADMIN_VERBS and not caller.admin:
-            what = f"{_COMMANDS[request.verb]} is for administrators"
+        verb = request.verb
+        if verb in ADMIN_VERBS and not caller.admin:
+            what = f"{_COMMANDS[verb]} is for administrators"
             raise RequestError(protocol.NOT_ALLOWED, what, "ds01d", "Ask one of them", "admin")
-        if request.verb not in ("owner_set", "owner_unset"):
-            return None
+        if verb in ("owners", "owner"):
+            read = self._list if verb == "owners" else self._show
+            async with self._readers:
+                loop = asyncio.get_running_loop()
+                return Looked(await loop.run_in_executor(None, read, request, caller))
+        if verb == "owners_sync":
+            return Looked()
         by = (await self._directory.account(caller.uid)).name
-        if request.verb == "owner_unset":
-            return Word(by)
+        if verb == "owner_unset":
+            return Looked(by=by)
         uid, user = await self._person(request.fields["user"])
-        return Word(by, uid, user)
+        return Looked(None, by, uid, user)
 
     async def _person(self, text: str) -> tuple[int, str]:
         """An account by its name, or a uid: digits are a name first, as in chown(1)."""
@@ -133,22 +149,18 @@ class OwnerDesk:
 
     # --- in the worker ------------------------------------------------------------------------------
 
-    def answer(self, request: Request, caller: Caller, word: Word | None) -> dict[str, Any]:
+    def answer(self, request: Request, caller: Caller, looked: Looked) -> dict[str, Any]:
         """The answer.
 
         :raises Ds01Error: it is refused, or the store cannot be used.
         """
-        if request.verb == "owners":
-            return self._list(request, caller)
-        if request.verb == "owner":
-            return self._show(request, caller)
+        if looked.found is not None:
+            return looked.found
         if request.verb == "owners_sync":
             return {"sync": self._sync()}
-        if word is None:
-            raise RequestError(protocol.FAULT, "nobody was looked up for an administrator's word")
         if request.verb == "owner_set":
-            return self._set(request, caller, word)
-        return self._unset(request, caller, word)
+            return self._set(request, caller, looked)
+        return self._unset(request, caller, looked)
 
     @staticmethod
     def visible(record: Record, caller: Caller) -> bool:
@@ -166,24 +178,23 @@ class OwnerDesk:
         return found if found and found[0].gone is None else found[:1]
 
     def _list(self, request: Request, caller: Caller) -> dict[str, Any]:
-        kind, user = request.get("kind", CONTAINER), request.get("user", "")
-        found = self.book.records(
-            None if kind == "all" else kind,
-            request.get("gone", False),
-            None if caller.admin else caller.uid,
-        )
+        """What is there in the order in which it was made, then what is gone, the last first."""
+        kind = request.get("kind", CONTAINER)
+        wanted = (None if kind == "all" else kind, None if caller.admin else caller.uid)
+        found, left_out = self.book.records(wanted[0], uid=wanted[1]), 0
+        if request.get("gone", False):
+            past, left_out = self.book.past(*wanted, GONE_MAX)
+            found += past
+        user = request.get("user", "")
         shown = [r for r in found if self.visible(r, caller) and (not user or _is_of(r, user))]
         if request.get("unknown", False):
             shown = [r for r in shown if not r.owner.known]
-        # What is there in the order in which it was made, then what is gone, the last first.
-        shown.sort(key=lambda r: (r.gone is not None, -(r.gone or 0.0), r.created))
-        kept = shown[:LISTED_MAX]
         return {
             "now": self._clock(),
             "admin": caller.admin,
             "fault": self._fault() if caller.admin else "",
-            "things": [short(record) for record in kept],
-            "left_out": len(shown) - len(kept),
+            "things": [short(record) for record in shown],
+            "left_out": left_out,
         }
 
     def _show(self, request: Request, caller: Caller) -> dict[str, Any]:
@@ -199,19 +210,19 @@ class OwnerDesk:
             "earlier": [short(one) for one in earlier if self.visible(one, caller)],
         }
 
-    def _set(self, request: Request, caller: Caller, word: Word) -> dict[str, Any]:
+    def _set(self, request: Request, caller: Caller, looked: Looked) -> dict[str, Any]:
         found, record = self._present(request, caller)
         if record is None:
             return found
-        said = SetBy(word.uid, word.user, word.by, self._clock(), request.get("reason", ""))
+        said = SetBy(looked.uid, looked.user, looked.by, self._clock(), request.get("reason", ""))
         changed = self.book.set_owner(record.kind, record.id, said)
         return {"changed": changed, "thing": whole(self._again(record))}
 
-    def _unset(self, request: Request, caller: Caller, word: Word) -> dict[str, Any]:
+    def _unset(self, request: Request, caller: Caller, looked: Looked) -> dict[str, Any]:
         found, record = self._present(request, caller)
         if record is None:
             return found
-        changed = self.book.unset_owner(record.kind, record.id, word.by)
+        changed = self.book.unset_owner(record.kind, record.id, looked.by)
         # What else is known is weighed anew a moment later, so nothing is said of it yet.
         return {"changed": changed, "thing": named(record)}
 
