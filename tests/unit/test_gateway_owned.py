@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ds01.core.callers import Accounts, Caller, Missing, Refusal, who
@@ -34,7 +35,9 @@ BOBS = "ds01-student-bob.slice"
 def inside(container: str = ID, slice_name: str = BOBS, uid: int = 0) -> Peer:
     """A process in a container."""
     group = "/ds01-student.slice/" if slice_name == BOBS else "/"
-    return Peer(1, uid, uid, frozenset(), f"/ds01.slice{group}{slice_name}/docker-{container}.scope")
+    return Peer(
+        1, uid, uid, frozenset(), f"/ds01.slice{group}{slice_name}/docker-{container}.scope"
+    )
 
 
 @pytest.fixture
@@ -151,7 +154,7 @@ def test_the_store_is_read_when_it_was_written_to_and_else_not(
     looks: list[None] = []
     real = module.certain_owners
 
-    def look(store: Store, gateway: str) -> tuple[dict[str, int], list[tuple[int, float]]]:
+    def look(store: Store, gateway: str) -> Any:
         looks.append(None)
         return real(store, gateway)
 
@@ -175,6 +178,46 @@ def test_a_store_that_cannot_be_read_changes_nothing(book: OwnerBook, owned: Own
         owned.reread()
     assert owned.owner(ID) == ALICE
     assert Owned("").owner(ID) is None
+
+
+# --- asked for from within a container --------------------------------------------------------------
+
+OUTER, MIDDLE = "a" * 64, "b" * 64
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["made here", "from the store"])
+def test_what_a_container_of_hers_makes_is_hers(book: OwnerBook, owned: Owned, here: bool) -> None:
+    chain = ((OUTER, ""), (MIDDLE, OUTER), (ID, MIDDLE))
+    for container, outer in chain if here else reversed(chain):
+        if here:
+            owned.made(container, ALICE, outer)
+        else:
+            book.record(CONTAINER, container, replace(made(ALICE), container=outer))
+    owned.reread()
+    assert uid_of(ask(owned, inside())) == ALICE
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["made here", "from the store"])
+def test_what_a_container_makes_whose_slice_alone_tells_is_nobodys_in_another_slice(
+    book: OwnerBook, owned: Owned, here: bool
+) -> None:
+    """It says that it is alice's, since it lies in her slice."""
+    for container, uid in ((ID, ALICE), (OTHER, BOB)):
+        if here:
+            owned.made(container, uid, OUTER)
+        else:
+            book.record(CONTAINER, container, replace(made(uid), container=OUTER))
+    owned.reread()
+    assert uid_of(ask(owned, inside())) == "identity.unsure"
+    assert uid_of(ask(owned, inside(slice_name="ds01-unattributed.slice"))) == (
+        "identity.unattributed"
+    )
+    found = ask(owned, inside(OTHER))
+    assert isinstance(found, Caller) and found.uid == BOB
+    if not here:
+        book.set_owner(CONTAINER, ID, SetBy(ALICE, "alice", "dana", time.time()))
+        owned.reread()
+        assert uid_of(ask(owned, inside())) == ALICE
 
 
 # --- while a container is made ----------------------------------------------------------------------

@@ -25,7 +25,8 @@ for its cgroup could stand there as root.
 A container never has an administrator's rights, not even one in an administrator's slice. Its slice is
 chosen by whoever creates it; so where an administrator has said whose it is, or a gateway has written down
 who made it, that counts and not the slice. (What root made counts for whom the slice tells: root chose it.)
-A container without such a record, from before or made past the door, is the slice's owner's. While
+A container without such a record, from before or made past the door, is the slice's owner's; one that
+somebody asked for from within such a container only if it is in his slice. While
 somebody else makes a container in that slice, and its id is not known yet, it is nobody's for a moment:
 it could be that one, started by its name. For the same reason the marks that BuildKit leaves in a path
 (``buildkit`` as a part, or a part that ends in ``:<id>``) are refused everywhere: it makes cgroups at
@@ -289,6 +290,9 @@ class Records(Protocol):
     def owner(self, container: str) -> int | None:
         """The uid of a container's owner; None where none but root is recorded."""
 
+    def claimed(self, container: str) -> int | None:
+        """The uid of whoever asked for it from a container whose own record is none of these."""
+
     def doubted(self, slice_name: str, uid: int) -> bool:
         """Whether somebody else than ``uid`` makes a container in that slice just now."""
 
@@ -297,6 +301,10 @@ class NoRecords:
     """Nothing is recorded."""
 
     def owner(self, container: str) -> int | None:
+        """Nobody."""
+        return None
+
+    def claimed(self, container: str) -> int | None:
         """Nobody."""
         return None
 
@@ -383,6 +391,12 @@ def _owner(
     if uid == 0:
         what = "it runs in a container in the slice of root, and no container is root"
         return Refusal(what, _IN_SLICE, "identity.owner")
+    claimed = accounts.records.claimed(place.container)
+    if claimed not in (None, uid):
+        what = (
+            f"it runs in a container in the slice of {place.owner}, which somebody else asked for"
+        )
+        return Refusal(what, _IN_SLICE, "identity.unsure")
     if accounts.records.doubted(place.slice, uid):
         what = "somebody else makes a container in that slice just now, and it could be this one"
         return Refusal(what, "Try again in a moment", "identity.making")

@@ -204,7 +204,7 @@ class Making:
                 reply = await self._ask()
                 thing = recorded.thing_in(self.plan.kind, *_told(reply))
                 if thing is not None:
-                    owned.made(thing.id, uid)
+                    owned.made(thing.id, uid, self._caller.container)
         except BaseException as error:
             if token and isinstance(error, SilentError) and not error.asked:
                 self.recorder.abandon(uid, token)

@@ -39,7 +39,9 @@ class Owned:
         self._store = Store(path)
         self._lock = threading.Lock()
         self._known: dict[str, int] = {}
-        self._own: dict[str, tuple[int, float]] = {}
+        self._claimed: dict[str, int] = {}
+        # Uid, whether that is certain, and since when it is known here.
+        self._own: dict[str, tuple[int, bool, float]] = {}
         self._written: set[str] = set()
         self._left: list[tuple[int, float]] = []
         self._making: dict[str, Counter[int]] = {}
@@ -50,9 +52,19 @@ class Owned:
 
         What root made says nothing: whose it shall be root says by the slice it is put into.
         """
-        own = self._own.get(container)
-        uid = self._known.get(container, own[0] if own else None)
+        uid = self._known.get(container)
+        if uid is None and container not in self._claimed:
+            own = self._own.get(container)
+            uid = own[0] if own and own[1] else None
         return uid or None
+
+    def claimed(self, container: str) -> int | None:
+        """The uid of whoever asked for it, where the container that he asked from told who he was."""
+        uid = self._claimed.get(container)
+        if uid is None and container not in self._known:
+            own = self._own.get(container)
+            uid = own[0] if own and not own[1] else None
+        return uid
 
     def doubted(self, slice_name: str, uid: int) -> bool:
         """Whether somebody else makes a container in that slice just now, whose id nobody knows yet."""
@@ -84,10 +96,14 @@ class Owned:
                     if not users:
                         del self._making[name]
 
-    def made(self, container: str, uid: int) -> None:
-        """A container was made, whether or not that is written down yet."""
+    def made(self, container: str, uid: int, outer: str = "") -> None:
+        """A container was made, whether or not that is written down yet.
+
+        :param outer: id of the container that it was asked from; empty on the host.
+        """
+        certain = not outer or self.owner(outer) == uid
         with self._lock:
-            self._own[container] = (uid, time.monotonic())
+            self._own[container] = (uid, certain, time.monotonic())
 
     def written(self, container: str) -> None:
         """It is in the store now."""
@@ -107,14 +123,14 @@ class Owned:
             return
         now = time.monotonic()
         written = set(self._written)
-        known, left = certain_owners(self._store, self._gateway)
+        known, claimed, left = certain_owners(self._store, self._gateway)
         with self._lock:
-            self._known, self._left = known, left
+            self._known, self._claimed, self._left = known, claimed, left
             self._written -= written
             self._own = {
-                container: (uid, at)
-                for container, (uid, at) in self._own.items()
-                if container not in written and now - at < OWN_SECONDS
+                container: own
+                for container, own in self._own.items()
+                if container not in written and now - own[2] < OWN_SECONDS
             }
             # With some of it not seen there yet the next look is due even if nobody writes.
             self._mark = () if self._own else mark
