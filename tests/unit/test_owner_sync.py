@@ -228,6 +228,8 @@ def test_a_late_commit_of_the_gateway_changes_the_owner_and_is_told(
     place.book().reserve(intent(world, name="train"))
     one = world.create("train", {"ds01.user": "bob"})
     hear(place)
+    world.step(60)
+    place.sync.finish()
     assert user_of(place, one) == "bob"
     assert not place.sync.commits_seen()
     place.book().bind("t1", one, "train")
@@ -282,6 +284,86 @@ def test_what_a_gateway_that_died_had_asked_for_is_found(world: FakeWorld, place
         assert found is not None and found.owner.user == "alice", kind
         assert found.made is not None and found.made.mended
     assert not place.sync.lost()
+
+
+def asked(world: FakeWorld, place: Place, name: str, **labels: str) -> None:
+    """alice's container is about to be made through the door."""
+    body = {"Image": "lab/base", "Cmd": ["sleep", "7"], "Labels": labels}
+    place.book().reserve(intent(world, name=name, fingerprint=fingerprint(name, body)))
+
+
+def test_one_that_is_gone_at_once_is_still_its_makers_and_its_label_is_told(
+    world: FakeWorld, place: Place
+) -> None:
+    asked(world, place, "train", **{"ds01.user": "bob"})
+    one = world.create("train", {"ds01.user": "bob"})
+    place.book().bind("t1", one, "train")
+    world.destroy(one)
+    hear(place)
+    assert user_of(place, one) == "alice"
+    assert place.told() == [
+        ("container.created", "train", "alice"),
+        ("container.destroyed", "train", "alice"),
+    ]
+    assert place.told("owner.") == [("owner.contradiction", "train", "alice")]
+
+
+def test_one_that_is_gone_is_found_for_a_gateway_that_died(world: FakeWorld, place: Place) -> None:
+    asked(world, place, "train", job="7")
+    one = world.create("train", {"job": "7", "of-the-image": "x"})
+    world.destroy(one)
+    other = world.create("train", {"job": "8"})
+    world.destroy(other)
+    place.book().orphan("g2")
+    hear(place)
+    place.sync.sync()
+    assert (user_of(place, one), user_of(place, other)) == ("alice", "")
+
+
+def test_of_two_that_are_gone_and_alike_neither_is_claimed(world: FakeWorld, place: Place) -> None:
+    asked(world, place, "train")
+    ids = [world.create("train") for _number in range(2)]
+    for one in ids:
+        world.destroy(one)
+    place.book().orphan("g2")
+    hear(place)
+    place.sync.sync()
+    assert [user_of(place, one) for one in ids] == ["", ""]
+
+
+def test_a_label_counts_for_nothing_while_a_record_is_to_be_expected(
+    world: FakeWorld, place: Place
+) -> None:
+    asked(world, place, "train")
+    one = world.create("train", {"ds01.user": "bob"})
+    world.boxes[one].config = {
+        "Config": {"Image": "lab/base", "Cmd": ["sleep", "7"], "Labels": {"ds01.user": "bob"}}
+    }
+    hear(place)
+    assert user_of(place, one) == "" and is_unfinished(place)
+    assert place.told() == [("container.created", "train", "alice")]
+    place.sync.finish()
+    assert user_of(place, one) == ""
+    place.book().orphan("g2")
+    place.sync.sync()
+    assert user_of(place, one) == "alice"
+    place.sync.finish()
+    assert not is_unfinished(place)
+
+
+def test_a_label_counts_when_no_record_comes(world: FakeWorld, place: Place) -> None:
+    asked(world, place, "train")
+    one = world.create("train", {"ds01.user": "bob"})
+    world.boxes[one].hangs = True
+    hear(place)
+    assert user_of(place, one) == ""
+    place.book().abandon("t1")
+    place.sync.finish()
+    assert user_of(place, one) == "bob"
+    world.step(20)
+    two = world.create("train", {"ds01.user": "bob"})
+    hear(place)
+    assert user_of(place, two) == "bob"
 
 
 # --- images, volumes and networks ------------------------------------------------------------------

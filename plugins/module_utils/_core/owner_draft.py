@@ -9,16 +9,17 @@ events are made: so each names the owner who is known at the end of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .events import Event
 from .owner_decide import decide, decide_thing, keep, paths_of
 from .owner_events import RUNNING, owner_events, told
+from .owner_intents import Intent
 from .owner_lookout import OwnerWorld
 from .owner_origin import origin
-from .owners import CONTAINER, VOLUME, ContainerFacts, Owner, Record
+from .owners import CONTAINER, GATEWAY, VOLUME, ContainerFacts, Owner, Record
 
 Key = tuple[str, str]
 
@@ -38,6 +39,8 @@ class Draft:
     :param known: a thing as it is recorded, by kind and id.
     :param source: the program's name in events.
     :param patience: seconds that paths which hang are waited for.
+    :param held: containers that an intent of the gateway's may have made, by id: nothing that anybody
+        could have written counts for them yet.
     :ivar incomplete: containers of which not all could be looked at in that time.
     """
 
@@ -47,8 +50,10 @@ class Draft:
         known: Callable[[str, str], Record | None],
         source: str,
         patience: float,
+        held: Mapping[str, Intent],
     ) -> None:
         self._world = world
+        self.held = dict(held)
         self._patience = patience
         self.incomplete: set[str] = set()
         self._known = known
@@ -84,10 +89,13 @@ class Draft:
         """Things of a kind that this batch changes."""
         return [record for record in self._now.values() if record.kind == kind]
 
-    def conclude(self) -> None:
-        """Whose the changed things are."""
+    def conclude(self, anew: bool = False) -> None:
+        """Whose the changed things are.
+
+        :param anew: also of those that are gone; else they stay whose they were.
+        """
         for record in self.touched(CONTAINER):
-            if record.facts is not None and (record.gone is None or self._former(record) is None):
+            if record.facts is not None and (anew or record.gone is None or self._is_news(record)):
                 record = self._inside(record, record.facts)
                 self.put(self._container(record, record.facts or ContainerFacts(record.id, "")))
         for record in self.touched(CONTAINER):
@@ -116,6 +124,8 @@ class Draft:
     def _container(self, record: Record, facts: ContainerFacts) -> Record:
         wanted = paths_of(facts)
         paths = self._world.paths(wanted, self._patience) if wanted else {}
+        if record.id in self.held and record.made is None and record.set_by is None:
+            return replace(record, owner=Owner(incomplete=True), origin=origin(facts, None))
         accounts = self._world.accounts
         accounts.unsure()
         owner = decide(facts, record.made, record.set_by, accounts, paths)
@@ -125,6 +135,13 @@ class Draft:
             self.incomplete.add(record.id)
         owner = keep(self._former(record), owner)
         return replace(record, owner=owner, origin=origin(facts, record.made))
+
+    def _is_news(self, record: Record) -> bool:
+        """Whether nobody has concluded yet from what decides it."""
+        before = self._before[record.kind, record.id]
+        if before is None or before.facts is None:
+            return True
+        return (before.made, before.set_by) != (record.made, record.set_by)
 
     def _former(self, record: Record) -> Owner | None:
         """What was concluded before; nothing where nobody has looked at it yet."""
@@ -150,16 +167,23 @@ class Draft:
         for one in self._told:
             record = self._now.get(one.key) or self._before[one.key]
             if record is not None:
-                shown = replace(record, name=one.name) if one.name else record
+                shown = self._with_user(replace(record, name=one.name or record.name))
                 events.append(told(shown, one.action, one.at, self._source, **one.more))
         now = self._world.now()
         for key, record in self._now.items():
             before = self._before[key]
             if before is not None and before.facts is None and record.kind == CONTAINER:
                 before = None if before.made is None else replace(record, owner=before.owner)
-            if record.gone is None:
+            if record.gone is None or self._is_news(record):
                 events += owner_events(before, record, now, self._source)
         return events
+
+    def _with_user(self, record: Record) -> Record:
+        """What is held is told of with the name of who most likely made it."""
+        intent = self.held.get(record.id)
+        if intent is None or record.owner.known:
+            return record
+        return replace(record, owner=Owner(intent.uid, intent.user, GATEWAY))
 
 
 def same(before: Record | None, now: Record) -> bool:

@@ -12,8 +12,9 @@ from .errors import Ds01Error
 from .owner_book import OwnerBook
 from .owner_draft import Draft, in_state, with_facts, with_name
 from .owner_events import CREATE, DESTROY, Heard, of_event
-from .owner_intents import EARLY_SECONDS, LATE_SECONDS, Intent, fits
+from .owner_intents import Intent, fits
 from .owner_lookout import OwnerWorld, Seen
+from .owner_mend import may_have_made, near
 from .owners import CONTAINER, NETWORK, VOLUME, ContainerFacts, Record
 
 LOOK_SECONDS = 0.03
@@ -21,8 +22,6 @@ LOOK_SECONDS = 0.03
 GATEWAY_SECONDS = 0.06
 """Between the engine's event and the gateway's commit lies the engine's answer."""
 GATEWAY_PAUSE_SECONDS = 0.004
-ROUNDING_SECONDS = 1.0
-"""The engine's list, and its volumes, have whole seconds."""
 
 
 class Hearing:
@@ -110,17 +109,21 @@ class Hearing:
     # --- the gateway --------------------------------------------------------------------------------
 
     def wait_for_gateway(self, events: Iterable[Heard]) -> None:
-        """Its record of what was just made comes with the engine's answer, a moment after the event."""
+        """Its record of what was just made comes with the engine's answer, a moment after the event.
+
+        What its intents may have made and it did not record by then is held: what labels say of it
+        counts only when it is known that no record will come.
+        """
         made = {(one.kind, one.id) for one in events if one.action == CREATE}
         waiting = self._unclaimed(made)
         if not waiting:
             return
-        intents = [one for one in self._book.intents() if one.ended is None]
-        intents = [one for one in intents if one.orphaned is None]
+        intents = self._book.intents()
+        about = [one for one in intents if one.ended is None and one.orphaned is None]
         waited = 0.0
         while waited < GATEWAY_SECONDS:
-            if not any(self._may_be(one, record) for record in waiting for one in intents):
-                return
+            if not any(self._may_be(one, record) for record in waiting for one in about):
+                break
             self._world.pause(GATEWAY_PAUSE_SECONDS)
             waited += GATEWAY_PAUSE_SECONDS
             for record in waiting:
@@ -128,10 +131,14 @@ class Hearing:
                 if found is not None and found.made is not None:
                     self._draft.put(replace(record, made=found.made, set_by=found.set_by))
             waiting = self._unclaimed(made)
+        for record in waiting:
+            makers = [one for one in intents if self._may_be(one, record)]
+            if record.kind == CONTAINER and len({one.uid for one in makers}) == 1:
+                self._draft.held[record.id] = makers[-1]
 
     def _unclaimed(self, made: set[tuple[str, str]]) -> list[Record]:
         found = [one for kind in (CONTAINER, VOLUME, NETWORK) for one in self._draft.touched(kind)]
-        found = [one for one in found if one.made is None and one.gone is None]
+        found = [one for one in found if one.made is None]
         return [one for one in found if (one.kind, one.id) in made]
 
     def _may_be(self, intent: Intent, record: Record) -> bool:
@@ -140,10 +147,9 @@ class Hearing:
         seen = self._seen.get(record.id) if record.kind == CONTAINER else None
         if seen is not None and seen.whole:
             return fits(intent, record.created, seen.inspection)
-        first = intent.at - EARLY_SECONDS - ROUNDING_SECONDS
-        if not first <= record.created <= intent.at + LATE_SECONDS:
-            return False
-        return not intent.name or intent.name.lstrip("/") == record.name
+        if record.kind == CONTAINER and record.facts is not None:
+            return may_have_made(intent, record.facts)
+        return near(intent, record.created) and intent.name == record.name
 
 
 def of_attributes(event: Heard) -> ContainerFacts:

@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from .errors import Ds01Error
 from .owner_book import OwnerBook
 from .owner_draft import Draft
-from .owner_intents import EARLY_SECONDS, LATE_SECONDS, Found, Intent, match
+from .owner_intents import EARLY_SECONDS, LATE_SECONDS, Found, Intent, fits, match
 from .owner_lookout import OwnerWorld, Seen
-from .owners import CONTAINER, NETWORK, VOLUME
+from .owners import CONTAINER, NETWORK, VOLUME, ContainerFacts
 
 LOOK_SECONDS = 2.0
+ROUNDING_SECONDS = 1.0
+"""The engine's list, and its volumes, have whole seconds."""
+_TOLD = ("salt", "name", "image", "labels")
+"""What an event tells of what was asked for."""
 
 
 def mend(book: OwnerBook, world: OwnerWorld, draft: Draft, looked: Mapping[str, Seen]) -> int:
@@ -31,6 +36,7 @@ def mend(book: OwnerBook, world: OwnerWorld, draft: Draft, looked: Mapping[str, 
     containers = [one for one in lost if one.kind == CONTAINER]
     found = _containers(containers, world, draft, looked) if containers else []
     claims = dict(match(containers, found).claims)
+    claims.update(_gone(containers, found, book))
     for kind in (VOLUME, NETWORK):
         asked = [one for one in lost if one.kind == kind]
         claims.update(match(asked, _things(asked, world, draft)).claims if asked else {})
@@ -47,6 +53,48 @@ def lost_intents(book: OwnerBook) -> list[Intent]:
     """
     lost = [one for one in book.intents() if one.orphaned is not None or one.ended is not None]
     return [one for one in lost if one.kind in (CONTAINER, VOLUME, NETWORK)]
+
+
+def near(intent: Intent, created: float) -> bool:
+    """Whether a thing came into being about when it was asked for."""
+    first = intent.at - EARLY_SECONDS - ROUNDING_SECONDS
+    return first <= created <= intent.at + LATE_SECONDS
+
+
+def may_have_made(intent: Intent, facts: ContainerFacts) -> bool:
+    """Whether a container that nobody can inspect any more, or not yet, can be what came of an intent:
+    by its time, name, image and labels, which its events tell."""
+    if intent.kind != CONTAINER or not near(intent, facts.created):
+        return False
+    told = {key: intent.fingerprint[key] for key in _TOLD if key in intent.fingerprint}
+    shown = {"Name": facts.name, "Config": {"Image": facts.image, "Labels": dict(facts.labels)}}
+    if not told:
+        return not intent.name or intent.name.lstrip("/") == facts.name
+    return fits(replace(intent, fingerprint=told, ended=None), max(facts.created, intent.at), shown)
+
+
+def _gone(lost: Sequence[Intent], there: Sequence[Found], book: OwnerBook) -> dict[str, str]:
+    """Claims on containers that are gone already, of what made none that is there."""
+    lost = [
+        one
+        for one in lost
+        if not any(fits(one, thing.created, thing.inspection) for thing in there)
+    ]
+    if not lost:
+        return {}
+    gone = [
+        record.facts
+        for record in book.records(CONTAINER, gone=True)
+        if record.gone is not None and record.made is None and record.facts is not None
+    ]
+    pairs = [(one, facts.id) for one in lost for facts in gone if may_have_made(one, facts)]
+    tokens = Counter(one.token for one, _id in pairs)
+    things = Counter(thing_id for _one, thing_id in pairs)
+    return {
+        one.token: thing_id
+        for one, thing_id in pairs
+        if tokens[one.token] == 1 and things[thing_id] == 1
+    }
 
 
 def _claim(book: OwnerBook, draft: Draft, intent: Intent, thing_id: str) -> None:

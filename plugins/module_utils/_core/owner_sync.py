@@ -21,6 +21,7 @@ from .owner_compare import Compare, differences
 from .owner_draft import Draft, with_facts
 from .owner_events import heard
 from .owner_hear import Hearing
+from .owner_intents import Intent
 from .owner_lookout import OwnerWorld, Seen, Thing
 from .owner_mend import lost_intents, mend
 from .owner_publish import Publisher
@@ -31,6 +32,8 @@ from .owners import CONTAINER, IMAGE, NETWORK, VOLUME, Record
 EVENT_SECONDS = 0.1
 """So long one event's paths hold up all others; what they say later is concluded later."""
 SYNC_SECONDS = 5.0
+HELD_SECONDS = 10.0
+"""A gateway that died has begun anew by then, and what it had asked for was found."""
 FINISH_SECONDS = 0.02
 _MARKS = 8192
 _GONE = 8192
@@ -61,6 +64,7 @@ class OwnerSync:
         self._marks: OrderedDict[str, None] = OrderedDict()
         self._unfinished: set[str] = set()
         self._incomplete: set[str] = set()
+        self._held: dict[str, tuple[float, Intent]] = {}
 
     # --- what is known ------------------------------------------------------------------------------
 
@@ -77,7 +81,7 @@ class OwnerSync:
     @property
     def unfinished(self) -> bool:
         """Whether not all could be looked at in time: :meth:`finish` looks again."""
-        return bool(self._unfinished or self._incomplete)
+        return bool(self._unfinished or self._incomplete or self._held)
 
     def _known(self, kind: str, thing_id: str) -> Record | None:
         if kind == CONTAINER and thing_id in self.containers:
@@ -85,7 +89,8 @@ class OwnerSync:
         return self.book.get(kind, thing_id)
 
     def _draft(self, patience: float = EVENT_SECONDS) -> Draft:
-        return Draft(self.world, self._known, self.book.source, patience)
+        held = {one: intent for one, (_until, intent) in self._held.items()}
+        return Draft(self.world, self._known, self.book.source, patience, held)
 
     # --- events ---------------------------------------------------------------------------------------
 
@@ -110,6 +115,9 @@ class OwnerSync:
         hearing.wait_for_gateway(events)
         things.settle()
         self._unfinished |= hearing.unfinished
+        until = self.world.now() + HELD_SECONDS
+        for one, intent in draft.held.items():
+            self._held.setdefault(one, (until, intent))
         self._commit(draft, max(one.nano for one in events))
         _remember(self._marks, (one.mark for one in events), _MARKS)
         return True
@@ -122,8 +130,9 @@ class OwnerSync:
         self._unfinished.intersection_update(self.containers)
         self._incomplete.intersection_update(self.containers)
         answers = self.world.look(sorted(self._unfinished), seconds) if self._unfinished else {}
+        free = self._let_go()
         draft = self._draft()
-        for one in self._incomplete:
+        for one in {*self._incomplete, *free} & set(self.containers):
             draft.put(self.containers[one])
         for one, seen in answers.items():
             self._unfinished.discard(one)
@@ -131,6 +140,20 @@ class OwnerSync:
                 draft.put(with_facts(self.containers[one], seen.facts))
         Things(self.book, self.world, draft).settle()
         return self._commit(draft)
+
+    def _let_go(self, all_of_them: bool = False) -> list[str]:
+        """Containers of which no record of the gateway's is to be expected any more."""
+        if not self._held:
+            return []
+        now, tokens = self.world.now(), {one.token for one in self.book.intents()}
+        free = [
+            one
+            for one, (until, intent) in self._held.items()
+            if all_of_them or now >= until or intent.token not in tokens
+        ]
+        for one in free:
+            del self._held[one]
+        return free
 
     def commits_seen(self) -> bool:
         """Conclude anew what the gateway or an administrator said something of; whether there was any.
@@ -191,7 +214,7 @@ class OwnerSync:
 
         :param whole: also what is as it was, so that it counts as concluded.
         """
-        draft.conclude()
+        draft.conclude(anew=whole)
         self._incomplete -= {one.id for one in draft.touched(CONTAINER)}
         self._incomplete |= draft.incomplete
         changed, events = draft.changes(), draft.events()

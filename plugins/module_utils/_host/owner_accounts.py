@@ -35,7 +35,7 @@ class HomeAccount(NamedTuple):
     home: str
 
 
-Key = tuple[str, int | str]
+Key = tuple[str, "int | str"]
 
 
 def ask(key: Key) -> HomeAccount | None:

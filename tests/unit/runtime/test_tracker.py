@@ -374,6 +374,7 @@ def test_a_clock_that_was_set_back_makes_leases_deaf_for_seconds_only(
 
 def running(tmp_path: Path, world: FakeWorld) -> tuple[Helper, Tracker]:
     helper = Helper(tmp_path)
+    (tmp_path / "cdi").mkdir()
     found = main.make_tracker(
         helper.book().store, world, str(tmp_path / "state"), helper.events_path, OwnerSettings
     )
