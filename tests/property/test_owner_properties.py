@@ -161,7 +161,7 @@ def test_whatever_is_written_there_is_an_owner_or_none(
         first = owner.evidence[0]
         assert (first.uid, first.user) == (owner.uid, owner.user)
         assert (first.method, first.confidence) == (owner.method, owner.confidence)
-        certain = by is not None or (made is not None and not made.container)
+        certain = made is not None or by is not None
         assert owner.confidence == (CERTAIN if certain else WEAK)
         assert owner.user
     else:
@@ -237,8 +237,7 @@ def test_an_administrators_word_then_the_gateways_record_then_all_else(
     assert (both.uid, both.method, both.confidence) == (by.uid, ADMIN, CERTAIN)
     assert not both.incomplete
     seen = decide(box, made, None, accounts, paths)
-    assert (seen.uid, seen.method) == (made.uid, GATEWAY)
-    assert seen.confidence == (WEAK if made.container else CERTAIN)
+    assert (seen.uid, seen.method, seen.confidence) == (made.uid, GATEWAY, CERTAIN)
     assert not seen.incomplete
     thing = decide_thing(made, by, accounts)
     assert (thing.uid, thing.user, thing.method) == (both.uid, both.user, ADMIN)

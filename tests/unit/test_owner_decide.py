@@ -58,7 +58,6 @@ SIGNS: dict[str, Any] = {
     "cgroup": lambda who: {"cgroup_parent": f"ds01-student-{who.name}.slice"},
     "process": lambda who: {"uids": (who.uid,)},
 }
-INSIDE = "whose that container is was told by its slice, which its maker chose"
 PAIRS = list(combinations(SIGNS, 2))
 PLACES = {
     f"{top}{who.name}{end}": who.uid
@@ -153,12 +152,10 @@ def test_all_together_forged_change_nothing() -> None:
 
 @pytest.mark.parametrize("method", SIGNS)
 @pytest.mark.parametrize("who", [ALICE, ROOT, Account(1099, "ghost")])
-def test_what_was_asked_in_a_container_is_weak_but_still_before_all_forged(
-    method: str, who: Account
-) -> None:
+def test_what_was_asked_in_a_container_is_as_certain(method: str, who: Account) -> None:
     made = made_by(who, container="4f" * 32)
     owner = owner_of(signs(**{method: BOB}), made, files=PLACES)
-    assert brief(owner) == (who.name, GATEWAY, WEAK)
+    assert brief(owner) == (who.name, GATEWAY, CERTAIN)
     assert len(owner.contradictions) == (method != PROCESS)
     assert not owner_of(box(mounts=["/x"]), made, unreachable=["/x"]).incomplete
     assert brief(owner_of(box(), made, set_to(BOB))) == ("bob", ADMIN, CERTAIN)
@@ -264,7 +261,7 @@ def test_spellings_of_one_domain_account_agree() -> None:
         (
             Made(1001, "alice", 0.0, container="4f" * 32),
             "alice",
-            f"the gateway saw alice make it, from within the container 4f4f4f4f4f4f; weak: {INSIDE}",
+            "the gateway saw alice make it, from within the container 4f4f4f4f4f4f",
         ),
         (
             Made(1001, "alice", 0.0, mended=True),
@@ -286,7 +283,7 @@ def test_spellings_of_one_domain_account_agree() -> None:
 def test_the_gateways_record_in_words(made: Made, user: str, words: str) -> None:
     owner = owner_of(box(), made)
     assert (owner.uid, owner.user, owner.method) == (made.uid, user, GATEWAY)
-    assert owner.confidence == (WEAK if made.container else CERTAIN)
+    assert owner.confidence == CERTAIN
     assert owner.evidence[0].words == words
     assert summary(owner) == f"{user}, because {words}"
 

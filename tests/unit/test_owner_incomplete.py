@@ -145,9 +145,5 @@ def test_a_volume_that_came_with_a_container_is_the_containers_owners() -> None:
         CERTAIN,
         ("it was made together with alice's container",),
     )
-    inside = decide_thing(
-        made_by(CAROL, container="4f"), None, Accounts(), owner_of(box(), made_by(ALICE))
-    )
-    assert brief(inside) == ("carol", GATEWAY, WEAK)
     ghost = decide_thing(None, None, Accounts(), owner_of(box(labels={"ds01.user": "ghost"})))
     assert (ghost.uid, ghost.user) == (None, "ghost")

@@ -8,8 +8,8 @@ container itself, in the order of :data:`.owners.METHODS`. Nothing is remembered
 facts give the same owner, whatever was concluded before, so that no lost or repeated event can lead
 anywhere else than a full sync does.
 
-The gateway's record is certain, but for what was asked from within a container: whose that is was told
-by its slice alone, and whoever makes a container chooses its slice until admission judges that.
+The gateway's record is certain also of what was asked from within a container: whose that is it tells by
+its own record of that one (:mod:`.callers`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from collections.abc import Iterable, Mapping
 from .owner_accounts import Directory, Named, is_name, same_person, same_spelling
 from .owner_paths import paths_of
 from .owner_strategies import STRATEGIES, Finding, Look
-from .owner_words import ASKED_INSIDE_CAVEAT, clean, day, shown
+from .owner_words import clean, day, shown
 from .owners import (
     ADMIN,
     CERTAIN,
     GATEWAY,
     METHODS,
     NONE,
-    WEAK,
     WITH_CONTAINER,
     AccountsPort,
     ContainerFacts,
@@ -108,16 +107,14 @@ def _certain(made: Made | None, set_by: SetBy | None, directory: Directory) -> l
         found.append(Finding(ADMIN, named, reason, confidence=CERTAIN))
     if made is not None:
         named = directory.of_uid(made.uid, called=made.user)
-        inside, caveat, confidence = "", "", CERTAIN
-        if made.container:
-            # Its slice alone told whose that container is (callers).
-            inside = f", from within the container {shown(made.container[:12])}"
-            caveat, confidence = ASKED_INSIDE_CAVEAT, WEAK
+        inside = (
+            f", from within the container {shown(made.container[:12])}" if made.container else ""
+        )
         mended = ", as was found after the gateway had died meanwhile" if made.mended else ""
         kept = ", as the published files told when the store was lost" if made.restored else ""
         once = _once(made.user, named)
         reason = f"the gateway saw {named.words} make it{once}{inside}{mended}{kept}"
-        found.append(Finding(GATEWAY, named, reason, caveat, confidence))
+        found.append(Finding(GATEWAY, named, reason, confidence=CERTAIN))
     return found
 
 
@@ -134,7 +131,7 @@ def _rank(finding: Finding) -> int:
     Who is no person of this host (root, a service, an account that is gone) comes after who is one:
     to name such is how a container would be made nobody's.
     """
-    if finding.confidence == CERTAIN or finding.method == GATEWAY:
+    if finding.confidence == CERTAIN:
         return 0
     if finding.quiet:
         return 3

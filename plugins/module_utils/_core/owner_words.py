@@ -23,7 +23,6 @@ FOLDER_CAVEAT = "whoever made the container, or its image, could have written th
 MOUNT_CAVEAT = "anybody who may mount it could have"
 READ_CAVEAT = "anybody who may mount it could have, and what is only read is often somebody else's"
 SLICE_CAVEAT = "whoever made the container chose its slice"
-ASKED_INSIDE_CAVEAT = "whose that container is was told by its slice, which its maker chose"
 PROCESS_CAVEAT = "images often bring their own numbers"
 
 
