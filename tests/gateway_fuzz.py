@@ -30,7 +30,16 @@ BODIES = corpus("bodies.txt")
 ENDS = [b"\r\n"] * 30 + [b"\n", b"\r", b"\r\r\n", b"\r\n ", b"\r\n\t", b"\x00\r\n", b""]
 METHODS = [b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"CONNECT", b"get", b"PRI"]
 VERSIONS = [b"HTTP/1.1"] * 12 + [b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/1.1 ", b""]
-TARGETS = [b"/containers/x/json", b"/v1.45/containers/x/update", b"/_ping", b"*", b"http://x/"]
+TARGETS = [
+    b"/containers/x/json",
+    b"/v1.45/containers/x/update",
+    b"/containers/create?name=x",
+    b"/v1.45/containers/x/exec",
+    b"/images/load",
+    b"/_ping",
+    b"*",
+    b"http://x/",
+]
 SPLICES = [
     b"\r",
     b"\n",

@@ -21,6 +21,7 @@ MOODS = {
     "held": "answers when the test opens the gate",
     "refused": "answers that it may not be",
     "hangup": "ends without a word, having made it",
+    "cut": "ends in the middle of its answer",
     "chunked": "answers in chunks",
     "endless": "answers with more than anybody reads",
     "early": "refuses before the body was read, and ends",
@@ -91,6 +92,10 @@ class Things:
         elif mood == "late":
             time.sleep(0.85)
         elif mood == "hangup":
+            raise ConnectionError
+        elif mood == "cut":
+            x.head("201 Created", "Content-Length: 1000", JSON)
+            x.send(text)
             raise ConnectionError
         if mood == "odd":
             text = b'{"Id": "../../etc"}'

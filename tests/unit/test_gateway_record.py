@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from ds01.core.owners import CONTAINER, EXEC, IMAGE, NETWORK
+from ds01.core.store import Store
 from engine_answers import ANSWERS
 from gateway_client import Client, connect, request
 from gateway_world import GatewayWorld
@@ -184,7 +185,7 @@ def test_nothing_is_made_of_half_a_body(world: GatewayWorld) -> None:
     assert "half" not in owners(world) and under_way(world, "half") == []
 
 
-@pytest.mark.parametrize("name", ["hangup-x", "endless-x"])
+@pytest.mark.parametrize("name", ["hangup-x", "endless-x", "cut-x"])
 def test_an_engine_without_an_answer_leaves_the_intent_for_others(
     world: GatewayWorld, name: str
 ) -> None:
@@ -246,6 +247,26 @@ def test_what_makes_images_is_written_down_with_begin_and_end(world: GatewayWorl
         (one,) = [one for one in world.book.intents(IMAGE) if one.name == name]
         assert one.ended is not None and began - 1 < one.at < one.ended < time.time() + 1
         assert one.uid == 0 and one.route
+
+
+def test_while_somebody_else_has_the_store_all_else_goes_on(world: GatewayWorld) -> None:
+    assert world.store is not None
+    with world.connect() as waits, world.connect() as gone, world.connect() as calm:
+        with Store(str(world.store)).locked():
+            mark = len(world.engine.seen)
+            waits.send(create("waits"))
+            gone.send(create("gone"))
+            gone.sock.close()
+            for _time in range(50):
+                begun = time.monotonic()
+                calm.send(request())
+                assert calm.answer().status == 200
+                assert time.monotonic() - begun < 0.5
+            assert [one for one in world.engine.seen[mark:] if "create" in one.path] == []
+        assert waits.answer().status == 201
+    assert owners(world)["waits"] == 0
+    # It was asked whole, as without a book: it is made, and recorded.
+    assert world.engine.wait(lambda: "gone" in owners(world) and under_way(world, "gone") == [])
 
 
 # --- when nothing can be written down ---------------------------------------------------------------
