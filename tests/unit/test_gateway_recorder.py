@@ -16,7 +16,7 @@ from ds01.core.errors import Ds01Error
 from ds01.core.owner_book import OwnerBook
 from ds01.core.owner_intents import Intent
 from ds01.core.owners import CONTAINER, Made
-from ds01.core.store import StoreFull
+from ds01.core.store import StoreFull, StoreMissing, StoreVersion
 from ds01.gateway import recorder as module
 from ds01.gateway.counters import Counters
 from ds01.gateway.recorder import LateError, Recorder, own_identity
@@ -219,6 +219,33 @@ def test_what_was_made_is_tried_again_until_it_is_written(
     time.sleep(0.1)
     # Once; and what was only asked for is not tried again.
     assert len(book.told) == 1 and recorder.waiting == 0
+
+
+def test_an_upgrade_of_the_store_is_waited_for(recorder: Recorder, book: Book) -> None:
+    """The release in force is another one before the store is."""
+    book.faults = {"reserve": StoreVersion("of version 1", "", "")}
+    threading.Timer(0.5, book.faults.clear).start()
+
+    async def play() -> float:
+        begun = time.monotonic()
+        await recorder.reserve(2001, intent)
+        return time.monotonic() - begun
+
+    assert 0.4 < asyncio.run(play()) < 3
+    assert [one[0] for one in book.told] == ["reserve"]
+
+
+def test_a_store_that_is_not_there_is_not_waited_for_long(recorder: Recorder, book: Book) -> None:
+    book.faults = {"reserve": StoreMissing("there is none", "", "")}
+
+    async def play() -> float:
+        begun = time.monotonic()
+        with pytest.raises(StoreMissing):
+            await recorder.reserve(2001, intent)
+        return time.monotonic() - begun
+
+    assert 0.5 < asyncio.run(play()) < 4
+    assert book.told == []
 
 
 def test_a_bind_whose_intent_is_gone_is_a_record(recorder: Recorder, book: Book) -> None:

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -30,7 +30,7 @@ from ds01.core.events import EVENTS_PATH
 from ds01.core.owner_book import OwnerBook
 from ds01.core.owner_intents import Intent
 from ds01.core.owners import Made
-from ds01.core.store import STATE_PATH, Store, StoreError
+from ds01.core.store import STATE_PATH, Store, StoreError, StoreMissing, StoreVersion
 from ds01.gateway.counters import Counters
 
 SOURCE = "ds01-gateway"
@@ -42,6 +42,9 @@ WAIT_SECONDS = 10.0
 RECORD_SECONDS = 2.0
 """The same where the thing is there already, and nobody is refused any more."""
 AGAIN_SECONDS = 3.0
+SOON_SECONDS = 0.2
+PATIENCE: dict[type[Exception], float] = {StoreVersion: 8.0, StoreMissing: 1.0}
+"""How long a request waits for a store that an upgrade, or its repair, is about to bring back."""
 REPEAT_SECONDS = 60.0
 
 T = TypeVar("T")
@@ -56,7 +59,9 @@ class _Job:
     """One thing to do.
 
     :param uid: whose turn it takes.
+    :param due: when it is too late for it; seconds of the monotonic clock, as ``again``.
     :param lasting: it is tried again until it is done.
+    :param again: when it is tried again.
     :param undo: for one that was given up while it was being done.
     """
 
@@ -67,7 +72,8 @@ class _Job:
     due: float
     lasting: bool = False
     undo: Callable[[OwnerBook], Any] | None = None
-    given_up: bool = field(default=False)
+    given_up: bool = False
+    again: float = 0.0
 
 
 def own_identity(pid: int = 0) -> str:
@@ -297,11 +303,11 @@ class Recorder:
                     return self._first.popleft()
                 if self._queue:
                     return self._in_turn()
-                if self._again and (self._stopping or self._again[0].due <= time.monotonic()):
+                if self._again and (self._stopping or self._again[0].again <= time.monotonic()):
                     return self._again.popleft()
                 if self._stopping:
                     return None
-                pause = self._again[0].due - time.monotonic() if self._again else None
+                pause = self._again[0].again - time.monotonic() if self._again else None
                 self._wake.wait(pause)
 
     def _in_turn(self) -> _Job:
@@ -327,6 +333,10 @@ class Recorder:
             if self._was_given_up(job) and job.undo is not None:
                 job.undo(book)
         except Exception as error:  # whatever it is, the thread goes on and the request is told
+            left = job.due - WAIT_SECONDS + PATIENCE.get(type(error), 0.0) - time.monotonic()
+            if left > 0 and not self._stopping:
+                self._try_again(job, SOON_SECONDS)
+                return True
             self._failed(job, error)
             return isinstance(error, Ds01Error)
         self._counters.count("records", what=job.name, result="done")
@@ -345,12 +355,15 @@ class Recorder:
         self._complain(f"{job.name}: {told}")
         if job.lasting and not self._stopping:
             if len(self._again) < KEPT_MAX:
-                job.due = time.monotonic() + AGAIN_SECONDS
-                with self._wake:
-                    self._again.append(job)
+                self._try_again(job, AGAIN_SECONDS)
             else:
                 self._counters.count("records", what=job.name, result="lost")
         _fail(job.future, told)
+
+    def _try_again(self, job: _Job, seconds: float) -> None:
+        job.again = time.monotonic() + seconds
+        with self._wake:
+            self._again.append(job)
 
     def _complain(self, text: str) -> None:
         """Once a minute for each kind of fault, into the journal."""
