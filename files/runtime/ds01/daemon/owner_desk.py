@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The verbs about owners, with the book of owners.
 
-Everybody sees what is his own, administrators see all. What somebody may not see is answered for as what
+People see what is their own, administrators see all. What somebody may not see is answered for as what
 does not exist.
 """
 
@@ -168,7 +168,7 @@ class OwnerDesk:
         return caller.admin or (record.owner.known and record.owner.uid == caller.uid)
 
     def meant(self, ref: str, caller: Caller, kind: str = "", gone: bool = True) -> list[Record]:
-        """What a caller may mean, of what he may see."""
+        """What a caller may mean, of what that caller may see."""
         found = self.book.find(ref, gone, None if caller.admin else caller.uid, kind or None)
         return [record for record in found if self.visible(record, caller)]
 
