@@ -20,8 +20,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from owner_engine import FakeWorld, Place
 
-LABELS: tuple[dict[str, str], ...] = ({}, {"ds01.user": "alice"}, {"ds01.user": "bob"}, {"ds01.user": "nobodyknows"})
-MOUNTS: tuple[tuple[Mount, ...], ...] = ((), (Mount("/home/alice/proj"),), (Mount("/home/bob/data", True), Mount("/scratch/bob")))
+LABELS: tuple[dict[str, str], ...] = (
+    {},
+    {"ds01.user": "alice"},
+    {"ds01.user": "bob"},
+    {"ds01.user": "nobodyknows"},
+)
+MOUNTS: tuple[tuple[Mount, ...], ...] = (
+    (),
+    (Mount("/home/alice/proj"),),
+    (Mount("/home/bob/data", True), Mount("/scratch/bob")),
+)
 NAMES = ("train", "train._.1002", "web")
 STEPS = ("create", "create_at_door", "start", "die", "pause", "rename", "update", "destroy", "word")
 TROUBLE = ("deliver", "lose", "repeat", "shuffle", "crash", "look")

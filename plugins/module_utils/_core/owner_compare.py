@@ -84,10 +84,10 @@ class Compare:
         if seen.whole or record.facts is None:
             record = with_facts(record, seen.facts)
         if changed and record.name != name:
-            self._draft.tell(record, "rename", self._world.now(), name, **_renamed(record))
+            self._draft.tell(record, "rename", at, name, **_renamed(record))
             record = with_name(record, name)
         if changed and before != state:
-            self._passed(record, seen, before, state)
+            self._passed(record, seen, before, state, at)
             record = in_state(record, state)
         elif record.state in RUNNING:
             record = self._inside(record)
@@ -113,40 +113,45 @@ class Compare:
         if is_known or (record is not None and record.gone is not None):
             return
         self._draft.tell(made, CREATE, made.created, seen_by="sync")
-        if seen.started:
-            self._draft.tell(made, START, seen.started, seen_by="sync")
-            self._paused_or_died(made, seen, state)
+        # What happened after the list was made will be told by events.
+        if state != "created" and seen.started:
+            self._draft.tell(made, START, min(seen.started, at), seen_by="sync")
+            self._paused_or_died(made, seen, state, at)
 
-    def _passed(self, record: Record, seen: Seen, before: str, state: str) -> None:
-        """What must have happened for a container to come from one state into another."""
-        now = self._world.now()
+    def _passed(self, record: Record, seen: Seen, before: str, state: str, at: float) -> None:
+        """What must have happened for a container to come from one state into another.
+
+        :param at: when it was seen in the latter; the inspection is newer.
+        """
         if state in RUNNING and before not in RUNNING:
-            self._draft.tell(record, START, seen.started or now, seen_by="sync")
+            self._draft.tell(record, START, min(seen.started or at, at), seen_by="sync")
             if state == "paused":
-                self._draft.tell(record, "pause", now, seen_by="sync")
+                self._draft.tell(record, "pause", at, seen_by="sync")
         elif state in RUNNING:
             pair = {"paused": "pause", "running": "unpause"}
             if state in pair and "paused" in (before, state):
-                self._draft.tell(record, pair[state], now, seen_by="sync")
+                self._draft.tell(record, pair[state], at, seen_by="sync")
         elif before in RUNNING:
-            self._paused_or_died(record, seen, state)
-        elif seen.started > record.created and before == "created" and state == "exited":
-            self._draft.tell(record, START, seen.started, seen_by="sync")
-            self._paused_or_died(record, seen, state)
+            self._paused_or_died(record, seen, state, at)
+        elif before == "created" and state == "exited":
+            self._draft.tell(record, START, min(seen.started or at, at), seen_by="sync")
+            self._paused_or_died(record, seen, state, at)
 
-    def _paused_or_died(self, record: Record, seen: Seen, state: str) -> None:
-        now = self._world.now()
+    def _paused_or_died(self, record: Record, seen: Seen, state: str, at: float) -> None:
         if state == "paused":
-            self._draft.tell(record, "pause", now, seen_by="sync")
+            self._draft.tell(record, "pause", at, seen_by="sync")
         elif state not in RUNNING:
             more: dict[str, Any] = {"exit_code": seen.exit_code} if seen.whole else {}
-            self._draft.tell(record, DIE, seen.finished or now, seen_by="sync", **more)
+            self._draft.tell(record, DIE, min(seen.finished or at, at), seen_by="sync", **more)
 
     def _gone(self, container: str, at: float) -> None:
         record = self._draft.get(CONTAINER, container)
         if record is None or record.gone is not None:
             return
-        if record.state in RUNNING:
+        if not record.state:
+            # The gateway recorded it, and no event of it came.
+            self._draft.tell(record, CREATE, min(record.created, at), seen_by="sync")
+        elif record.state in RUNNING:
             self._draft.tell(record, DIE, at, seen_by="sync")
         record = replace(in_state(record, "removed"), gone=at)
         self._draft.put(record, at)

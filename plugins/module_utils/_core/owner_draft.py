@@ -89,6 +89,20 @@ class Draft:
         """Things of a kind that this batch changes."""
         return [record for record in self._now.values() if record.kind == kind]
 
+    def refresh(self, read: Callable[[str, str], Record | None]) -> bool:
+        """Take what was recorded of new things in between; whether anything was.
+
+        :param read: a thing as it is recorded now.
+        """
+        news = False
+        for record in list(self._now.values()):
+            if record.made is None and self._before[record.kind, record.id] is None:
+                found = read(record.kind, record.id)
+                if found is not None and found.made is not None:
+                    self.put(replace(record, made=found.made, set_by=found.set_by))
+                    news = True
+        return news
+
     def conclude(self, anew: bool = False) -> None:
         """Whose the changed things are.
 

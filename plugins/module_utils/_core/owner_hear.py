@@ -94,6 +94,10 @@ class Hearing:
             if record is None or record.facts is None:
                 blank = record or Record(CONTAINER, event.id)
                 record = with_facts(blank, of_attributes(event))
+            if not record.state:
+                # Its creation was missed.
+                at = min(record.created or event.at, event.at)
+                self._draft.tell(record, CREATE, at, name, seen_by="sync")
             record = replace(in_state(record, "removed"), gone=event.at)
         elif record is None or (event.action == CREATE and record.state):
             return  # it was seen, and told of, before

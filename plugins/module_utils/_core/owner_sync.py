@@ -215,13 +215,17 @@ class OwnerSync:
         :param whole: also what is as it was, so that it counts as concluded.
         """
         draft.conclude(anew=whole)
-        self._incomplete -= {one.id for one in draft.touched(CONTAINER)}
-        self._incomplete |= draft.incomplete
-        changed, events = draft.changes(), draft.events()
-        written = [one for kind in _KINDS for one in draft.touched(kind)] if whole else changed
-        if not written and not events and cursor is None:
-            return []
-        stale = self.book.apply([self._kept(one) for one in written], events, cursor)
+        with self.book.store.locked():
+            # What the gateway has recorded since is heeded now: the events name who made it.
+            if draft.refresh(self.book.get):
+                draft.conclude(anew=whole)
+            self._incomplete -= {one.id for one in draft.touched(CONTAINER)}
+            self._incomplete |= draft.incomplete
+            changed, events = draft.changes(), draft.events()
+            written = [one for kind in _KINDS for one in draft.touched(kind)] if whole else changed
+            if not written and not events and cursor is None:
+                return []
+            stale = self.book.apply([self._kept(one) for one in written], events, cursor)
         for one in changed:
             if one.kind != CONTAINER or one.id in stale:
                 continue
