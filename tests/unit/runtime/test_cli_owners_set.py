@@ -192,6 +192,7 @@ def test_root_reads_the_store_while_the_daemon_is_down(
     Things(helper).container("a", "train", made="alice")
     monkeypatch.setattr(protocol, "SOCKET_PATH", str(tmp_path / "nobody.sock"))
     monkeypatch.setattr(local, "open_book", helper.book)
+    monkeypatch.setattr(world, "owner_world", FakeWorld)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert cli.main(["owners", "list"]) == Exit.OK
     found = capsys.readouterr()
@@ -215,6 +216,12 @@ def test_root_compares_with_the_engine_while_the_daemon_is_down(
     assert "containers: 1, unknown: 0" in capsys.readouterr().out
     published = json.loads((tmp_path / "state/opa/container-owners.json").read_text())
     assert [row["owner"] for row in published["containers"].values()] == ["alice"]
+    for arguments, owner in ((("set", "train", "0"), "root"), (("unset", "train"), "alice")):
+        assert cli.main(["owners", *arguments]) == Exit.OK
+        published = json.loads((tmp_path / "state/opa/container-owners.json").read_text())
+        assert [row["owner"] for row in published["containers"].values()] == [owner]
+    assert cli.main(["owners", "show", "train"]) == Exit.OK
+    assert "its label ds01.user names alice" in capsys.readouterr().out
     engine.down = True
     assert cli.main(["owners", "sync"]) == Exit.HOST
     assert "engine" in capsys.readouterr().err

@@ -52,7 +52,12 @@ def answer(verb: str, fields: dict[str, Any]) -> dict[str, Any]:
     caller = Caller(os.geteuid(), admin=os.geteuid() == 0)
     request = Request(verb, fields)
     prepared = asyncio.run(desk.prepare(request, caller))
-    return desk.answer(request, caller, prepared)
+    found = desk.answer(request, caller, prepared)
+    if verb in ("owner_set", "owner_unset"):
+        sync = _sync_of(owners)
+        sync.commits_seen()
+        sync.publish()
+    return found
 
 
 def sync_owners(book: OwnerBook) -> dict[str, Any]:
@@ -61,15 +66,19 @@ def sync_owners(book: OwnerBook) -> dict[str, Any]:
     :returns: figures, and under ``faults`` what could not be looked at, in words.
     :raises Ds01Error: the engine does not answer, or something cannot be written.
     """
-    from ds01.daemon.world import owner_world
-
-    folder = os.path.dirname(book.store.path)
-    sync = OwnerSync(book, owner_world(), Publisher(folder), read_settings())
+    sync = _sync_of(book)
     sync.sync(deep=True)
     sync.publish(full=True)
     found = list(sync.containers.values())
     unknown = sum(not one.owner.known for one in found)
     return {"containers": len(found), "unknown": unknown, "faults": dict(sync.faults)}
+
+
+def _sync_of(book: OwnerBook) -> OwnerSync:
+    from ds01.daemon.world import owner_world
+
+    folder = os.path.dirname(book.store.path)
+    return OwnerSync(book, owner_world(), Publisher(folder), read_settings())
 
 
 def _no_round() -> dict[str, Any]:
