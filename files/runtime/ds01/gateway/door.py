@@ -18,12 +18,12 @@ from typing import Any
 from ds01.core.callers import Caller, Refusal
 from ds01.core.gateway_decision import DENY, Verdict, error_body
 from ds01.core.gateway_settings import GatewaySettings
-from ds01.core.routes import API_MAX, HIJACK, OPAQUE, STREAM, Route
+from ds01.core.routes import HIJACK, OPAQUE, STREAM, Route
 from ds01.gateway.access import AccessLog, Entry
 from ds01.gateway.answers import answer
+from ds01.gateway.engine_line import EngineLine
 from ds01.gateway.gather import Held
 from ds01.gateway.handover import Ended, Pump
-from ds01.gateway.head import HttpError, find_end, parse_response
 from ds01.gateway.link import IDLE, Link
 from ds01.gateway.people import NOBODY, People
 from ds01.gateway.recorder import Recorder
@@ -40,11 +40,9 @@ FRESH_SECONDS = 0.2
 _REMEMBERED = 16384
 PARKED_SECONDS = 0.5
 _PARKED_MAX = 2048
-LEARN_SECONDS = 5.0
-_PING = b"GET /_ping HTTP/1.1\r\nHost: ds01\r\nConnection: close\r\n\r\n"
 
 
-class Door:
+class Door(EngineLine):
     """Accepts connections and holds what they share.
 
     :param listener: the socket that clients connect to.
@@ -62,30 +60,22 @@ class Door:
         recorder: Recorder,
         who: Callable[[socket.socket], Peer] = peer_of,
     ) -> None:
-        self.loop = loop
-        self.settings = settings
+        super().__init__(loop, settings)
         self.people = people
         self.pump = pump
         self.recorder = recorder
         self.shares = Shares(loop, settings.requests_per_user)
         self.held = Held()
         self.volumes = Volumes()
-        self.engine_api: tuple[int, int] | None = None
-        self.api_shown = b""
-        self.closing = False
-        self._api_raw = b""
         self._listener = listener
         self._log = log
         self._who = who
         self._links: dict[Link, None] = {}
         self._per_user: Counter[int] = Counter()
         self._heading: dict[Link, float] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._makings: set[asyncio.Task[Any]] = set()
-        self._learners: list[Callable[[], None]] = []
         self._accepting = False
         self._parked: dict[socket.socket, None] = {}
-        self._spare: socket.socket | None = None
         self._handed = 0
         self._streams: dict[str, Entry] = {}
         self.accepted = 0
@@ -235,12 +225,6 @@ class Door:
                 )
             )
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that waits."""
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def begin_making(self, work: Coroutine[Any, Any, None]) -> None:
         """Make something: the gateway does not end before it is made, if that can be."""
         task = self.loop.create_task(work)
@@ -294,96 +278,10 @@ class Door:
 
     def use(self, settings: GatewaySettings) -> None:
         """Other settings hold from now on."""
-        if self._spare is not None and settings.engine_socket != self.settings.engine_socket:
-            self._spare.close()
-            self._spare = None
+        if settings.engine_socket != self.settings.engine_socket:
+            self.drop_spare()
         self.settings = settings
         self.shares.most = settings.requests_per_user
-
-    # --- the engine ---------------------------------------------------------------------------
-
-    def connect_engine(self) -> socket.socket:
-        """A connection to the engine on which nothing was asked yet.
-
-        One is kept in advance, so that a new client does not wait for it.
-
-        :raises BlockingIOError: its queue is full at the moment.
-        :raises OSError: it is not there.
-        """
-        spare, self._spare = self._spare, None
-        self.loop.call_soon(self._keep_spare)
-        if spare is not None:
-            try:
-                spare.recv(1, socket.MSG_PEEK)
-            except BlockingIOError:
-                return spare
-            except OSError:
-                pass
-            # The engine has ended it, or speaks unasked.
-            spare.close()
-        return self._connect_engine()
-
-    def _keep_spare(self) -> None:
-        if self._spare is None and not self.closing:
-            with contextlib.suppress(OSError):
-                self._spare = self._connect_engine()
-
-    def _connect_engine(self) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            sock.connect(self.settings.engine_socket)
-        except OSError:
-            sock.close()
-            raise
-        return sock
-
-    def note_api(self, raw: bytes) -> None:
-        """The engine's answer tells its newest API version."""
-        if raw == self._api_raw or not raw:
-            return
-        major, _dot, minor = raw.partition(b".")
-        if major.isdigit() and minor.isdigit():
-            self._api_raw = raw
-            self.engine_api = (int(major), int(minor))
-            shown = min(self.engine_api, API_MAX)
-            self.api_shown = b"%d.%d" % shown
-
-    def caps_api(self, raw: bytes) -> bool:
-        """Whether an answer shows a newer API than the gateway knows."""
-        return bool(raw) and raw == self._api_raw and self.api_shown != raw
-
-    def engine_lost(self) -> None:
-        """The engine that answers next may be another one."""
-        self._api_raw = b""
-        self.engine_api = None
-
-    def learn(self, then: Callable[[], None]) -> None:
-        """Ask the engine for its version first.
-
-        :param then: called when it is known, or cannot be.
-        """
-        self._learners.append(then)
-        if len(self._learners) == 1:
-            self.spawn(self._learn())
-
-    async def _learn(self) -> None:
-        # The request itself meets the same engine, and says what is wrong.
-        with contextlib.suppress(OSError, HttpError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._ping(), LEARN_SECONDS)
-        learners, self._learners = self._learners, []
-        for then in learners:
-            then()
-
-    async def _ping(self) -> None:
-        with self.connect_engine() as sock:
-            await self.loop.sock_sendall(sock, _PING)
-            raw = b""
-            while find_end(raw, reply=True) < 0:
-                part = await self.loop.sock_recv(sock, 65536)
-                if not part:
-                    raise ConnectionResetError
-                raw += part
-            self.note_api(parse_response(raw[: find_end(raw, reply=True)], "GET").api)
 
     # --- closing ------------------------------------------------------------------------------
 
@@ -419,8 +317,7 @@ class Door:
 
     async def abandon(self) -> None:
         """Break off what is still under way."""
-        if self._spare is not None:
-            self._spare.close()
+        self.drop_spare()
         for sock in self._parked:
             sock.close()
         self._parked.clear()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ds01.gateway.course import Course
     from ds01.gateway.exchange import Exchange
 
 RATE = 400.0
@@ -85,11 +86,10 @@ class Shares:
         elif not share.running and share.timer is None and len(self._shares) > 256:
             del self._shares[uid]
 
-    def give_up(self, uid: int, exchange: Exchange) -> None:
+    def give_up(self, uid: int, exchange: Course) -> None:
         """A queued request's client has gone."""
         share = self._shares[uid]
-        if exchange in share.waiting:
-            share.waiting.remove(exchange)
+        share.waiting = deque(one for one in share.waiting if one is not exchange)
 
     def _note(self, uid: int, now: float) -> None:
         if uid != self._last[0]:
