@@ -238,8 +238,9 @@ def test_in_a_slice_that_somebody_else_names_nobody_is_sure_for_a_moment(owned: 
 
 
 def test_one_makes_containers_in_ones_own_slice_and_root_anywhere(owned: Owned) -> None:
-    with owned.making({BOBS}, BOB), owned.making({BOBS, EVERYWHERE}, 0):
-        assert uid_of(ask(owned, inside())) == BOB
+    for slices, uid in (({BOBS}, BOB), ({BOBS, EVERYWHERE}, 0)):
+        with owned.making(slices, uid):
+            assert uid_of(ask(owned, inside())) == BOB
     with owned.making({"ds01-student-carol.slice"}, ALICE):
         assert uid_of(ask(owned, inside())) == BOB
     with owned.making({EVERYWHERE}, ALICE):
