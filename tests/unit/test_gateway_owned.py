@@ -172,8 +172,9 @@ def test_the_store_is_read_when_it_was_written_to_and_else_not(
 def test_a_store_that_cannot_be_read_changes_nothing(book: OwnerBook, owned: Owned) -> None:
     book.record(CONTAINER, ID, made(ALICE))
     owned.reread()
-    with closing(sqlite3.connect(book.store.path)) as connection, connection:
+    with closing(sqlite3.connect(book.store.path)) as connection:
         connection.execute("UPDATE things SET made = 'no json'")
+        connection.commit()
     with pytest.raises(StoreError):
         owned.reread()
     assert owned.owner(ID) == ALICE
