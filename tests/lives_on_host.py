@@ -118,8 +118,9 @@ class Life:
         try:
             call(self._path, method, target)
         except Refused as error:
-            # Not there, not running, being removed: an earlier try, or a restart, has seen to it.
-            if error.status not in (304, 404, 409):
+            # Not there, not running, being removed: an earlier try, or a restart, has seen to it. An
+            # engine that was killed in a start does not know what it began, and never starts it.
+            if error.status not in (304, 404, 409) and "already exists" not in str(error):
                 raise
 
     def _patiently(self, work: Callable[[], Any]) -> Any:

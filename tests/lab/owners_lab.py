@@ -191,9 +191,9 @@ ROOT_SHARE = 6
 UNITS = {"docker.service": "engine", "ds01d.service": "daemon", "ds01-gateway.service": "gateway"}
 # systemd starts Debian's engine three times a minute at most.
 KILLS = (
-    "docker.service=12,25,2",
-    "ds01d.service=6,15,99",
-    "ds01-gateway.service=6,15,99",
+    "docker.service=10,30,2",
+    "ds01d.service=10,30,3",
+    "ds01-gateway.service=10,30,3",
 )
 SETTLE_S = 60.0
 GRACE_S = 3.0
@@ -235,7 +235,7 @@ class OwnersLab:
     def prepare(self) -> None:
         """Folders that are somebody's."""
         self.lab.run(
-            f"install -d -o alice -g alice {PROJECT}; install -d -o bob -g bob {APP}; "
+            f"install -d -o alice {PROJECT} && install -d -o bob {APP} && "
             f"printf %s {shlex.quote(COMPOSE)} > {APP}/compose.yml"
         )
 

@@ -20,46 +20,75 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from native_engine import environment, wait_until
 from owner_judge import Case, Kill, Verdict, judge, truth
-from soak.small_host import GROUP, LOGS, RUN, STATE, USERS, SmallHost, enter, inside
+from soak.small_host import GROUP, LOGS, RUN, STATE, STORE, USERS, SmallHost, enter, inside
 
 TESTS = Path(__file__).resolve().parents[1]
 OWNERS = STATE / "opa/container-owners.json"
 VIEW = STATE / "containers.json"
-PAUSES_S = {"daemon": (3.0, 8.0), "gateway": (4.0, 10.0), "engine": (8.0, 16.0)}
-"""How long each is left alone, from and to."""
+PAUSES = {"daemon": (4, 12), "gateway": (4, 12), "engine": (10, 25)}
+"""For how many lives each is left alone, from and to."""
 SETTLE_S = 30.0
 ROOT_SHARE = 6
 """One life of so many is root's."""
 
 
-class Killer:
-    """Kills services at random until it is told to stop."""
+class Progress:
+    """How many lives are over."""
 
-    def __init__(self, host: SmallHost, seed: int) -> None:
+    def __init__(self) -> None:
+        self._done = 0
+        self._over = False
+        self._changed = threading.Condition()
+
+    def one_more(self) -> None:
+        """A life has ended."""
+        with self._changed:
+            self._done += 1
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """No more will."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def wait_for(self, more: int) -> bool:
+        """Wait until so many more are over; False when it has ended."""
+        with self._changed:
+            wanted = self._done + more
+            self._changed.wait_for(lambda: self._over or self._done >= wanted)
+            return not self._over
+
+
+class Killer:
+    """Kills services at random while lives go on."""
+
+    def __init__(self, host: SmallHost, seed: int, progress: Progress) -> None:
         self.kills: list[Kill] = []
         self.faults: list[str] = []
         self._host = host
-        self._over = threading.Event()
+        self._progress = progress
         self._threads = [
             threading.Thread(target=self._go_on, args=(unit, random.Random(f"{seed}{unit}")))
-            for unit in PAUSES_S
+            for unit in PAUSES
         ]
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Kill no more; all serve when this returns."""
-        self._over.set()
+    def join(self) -> None:
+        """Wait until all serve, once lives have ended."""
         for thread in self._threads:
             thread.join()
 
     def _go_on(self, unit: str, rng: random.Random) -> None:
-        while not self._over.wait(rng.uniform(*PAUSES_S[unit])):
+        while self._progress.wait_for(rng.randint(*PAUSES[unit])):
+            time.sleep(rng.uniform(0.0, 0.5))
             began = time.time()
             try:
                 self._host.kill(unit)
@@ -96,11 +125,13 @@ def run(lives: int, seed: int) -> tuple[Verdict, str]:
         if not wait_until(OWNERS.exists, SETTLE_S):
             raise RuntimeError(f"{OWNERS} does not appear: {host.tail()}")
         watcher = Watcher()
-        killer = Killer(host, seed)
+        progress = Progress()
+        killer = Killer(host, seed, progress)
         try:
-            led = lead(lives, seed)
+            led = lead(lives, seed, progress)
         finally:
-            killer.stop()
+            progress.end()
+            killer.join()
         settled = settle(host)
         case = Case(
             watcher.told(),
@@ -114,11 +145,12 @@ def run(lives: int, seed: int) -> tuple[Verdict, str]:
         verdict.faults += killer.faults
         verdict.faults += [f"{life['life']}: {life['fault']}" for life in led if life["fault"]]
         if verdict.faults:
+            verdict.faults += _in_detail(verdict, case)
             verdict.faults.append(host.tail())
     return verdict, summary(led, killer.kills, time.monotonic() - began, settled, case)
 
 
-def lead(lives: int, seed: int) -> list[dict[str, Any]]:
+def lead(lives: int, seed: int, progress: Progress) -> list[dict[str, Any]]:
     """Let all live; what came of each life."""
     of_root = lives // ROOT_SHARE
     rest = lives - of_root
@@ -127,12 +159,21 @@ def lead(lives: int, seed: int) -> list[dict[str, Any]]:
         share = rest // len(USERS) + (number < rest % len(USERS))
         crowd.append(_start(str(RUN / "door.sock"), name, "user", share, seed + number, uid))
     crowd.append(_start(str(RUN / "engine.sock"), "root", "root", of_root, seed + 99, 0))
-    found = []
-    for process in crowd:
-        out, _unused = process.communicate(timeout=1800)
-        found += [json.loads(line) for line in out.splitlines()]
-        if process.returncode:
+    found: list[dict[str, Any]] = []
+
+    def listen(process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            found.append(json.loads(line))
+            progress.one_more()
+        if process.wait():
             found.append({"life": "a user's process", "fault": f"ended with {process.returncode}"})
+
+    ears = [threading.Thread(target=listen, args=(process,)) for process in crowd]
+    for ear in ears:
+        ear.start()
+    for ear in ears:
+        ear.join()
     return found
 
 
@@ -144,6 +185,22 @@ def _start(
     return subprocess.Popen(
         [sys.executable, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **own
     )
+
+
+def _in_detail(verdict: Verdict, case: Case) -> list[str]:
+    """All that was said of the containers that something is wrong with."""
+    wrong = "\n".join(verdict.faults)
+    lines = []
+    for event in case.witness["events"]:
+        name = event["Actor"]["ID"][:12]
+        if name in wrong:
+            lines.append((event["timeNano"] / 1e9, f"{name} engine: {event['Action']}"))
+    for one in case.told:
+        if str(one["details"].get("id"))[:12] in wrong:
+            when = datetime.fromisoformat(one["timestamp"].replace("Z", "+00:00")).timestamp()
+            lines.append((when, f"{one['details']['id'][:12]} log: {json.dumps(one)}"))
+    lines += [(kill.began, f"{kill.unit} killed, back {kill.ready:.3f}") for kill in case.kills]
+    return [f"{when:.3f} {text}" for when, text in sorted(lines)]
 
 
 def settle(host: SmallHost) -> float:
@@ -177,7 +234,7 @@ def gone() -> dict[str, tuple[str, str]]:
     from ds01.core.owners import CONTAINER
     from ds01.core.store import open_store
 
-    book = OwnerBook(open_store(str(STATE / "state.db")))
+    book = OwnerBook(open_store(str(STORE)))
     return {
         record.id: (record.owner.user, record.owner.method)
         for record in book.records(CONTAINER, gone=True)
@@ -196,7 +253,7 @@ def summary(
         + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()),
         *(
             f"{unit} killed {len(times)} times, back after {max(times):.2f} s at most"
-            for unit in PAUSES_S
+            for unit in PAUSES
             if (times := [kill.ready - kill.began for kill in kills if kill.unit == unit])
         ),
         f"steps of clients that a kill cut, taken again: {tries}",

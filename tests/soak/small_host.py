@@ -28,6 +28,7 @@ USERS = {"alice": 1001, "bob": 1002, "carol": 1003, "dana": 1004}
 GROUP = 990
 """Of the users who may open the door."""
 STATE = Path("/var/lib/ds01")
+STORE = STATE / "state.db"
 LOGS = Path("/var/log/ds01")
 RUN = Path("/run/ds01")
 PATIENCE_S = 60.0
@@ -82,14 +83,14 @@ class SmallHost:
             self.engine.socket,
             GROUP,
             # The machine that tests run on need not have cgroup v2.
-            ["--any-cgroup", "--events", str(LOGS / "events.jsonl")],
+            ["--any-cgroup", "--events", str(LOGS / "events.jsonl"), "--store", str(STORE)],
         )
         self._listening = listen(RUN / "ds01d.sock", socket.SOCK_STREAM, 0, 0o666)
         self._daemon: subprocess.Popen[bytes] | None = None
         self.log = LOGS / "ds01d.log"
 
     def __enter__(self) -> SmallHost:
-        store.migrate(str(STATE / "state.db"))
+        store.migrate(str(STORE))
         self.engine.start()
         # Where the services look for the engine; the socket itself is a new one after each start.
         self.engine_socket.symlink_to(self.engine.socket)
