@@ -320,6 +320,22 @@ def test_one_that_is_gone_is_found_for_a_gateway_that_died(world: FakeWorld, pla
     assert (user_of(place, one), user_of(place, other)) == ("alice", "")
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_one_that_has_another_name_since_is_found_too(
+    world: FakeWorld, place: Place, gone: bool
+) -> None:
+    asked(world, place, "train")
+    one = world.create("train")
+    world.boxes[one].config = {"Config": {"Image": "lab/base", "Cmd": ["sleep", "7"]}}
+    world.rename(one, "test")
+    if gone:
+        world.destroy(one)
+    hear(place)
+    place.book().orphan("g2")
+    place.sync.sync()
+    assert user_of(place, one) == "alice"
+
+
 def test_of_two_that_are_gone_and_alike_neither_is_claimed(world: FakeWorld, place: Place) -> None:
     asked(world, place, "train")
     ids = [world.create("train") for _number in range(2)]

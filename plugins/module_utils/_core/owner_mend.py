@@ -23,11 +23,18 @@ _TOLD = ("salt", "name", "image", "labels")
 """What an event tells of what was asked for."""
 
 
-def mend(book: OwnerBook, world: OwnerWorld, draft: Draft, looked: Mapping[str, Seen]) -> int:
+def mend(
+    book: OwnerBook,
+    world: OwnerWorld,
+    draft: Draft,
+    looked: Mapping[str, Seen],
+    born: Mapping[str, str],
+) -> int:
     """Claim them for who had asked for them; how many. In doubt they stay nobody's.
 
     :param draft: has all things that are there.
     :param looked: containers that have just been inspected.
+    :param born: what containers were called at first, by id, as far as it was heard.
     :raises StoreError: the book cannot be written.
     """
     lost = lost_intents(book)
@@ -35,8 +42,9 @@ def mend(book: OwnerBook, world: OwnerWorld, draft: Draft, looked: Mapping[str, 
         return 0
     containers = [one for one in lost if one.kind == CONTAINER]
     found = _containers(containers, world, draft, looked) if containers else []
+    found = [_as_born(one, born) for one in found]
     claims = dict(match(containers, found).claims)
-    claims.update(_gone(containers, found, book))
+    claims.update(_gone(containers, found, book, born))
     for kind in (VOLUME, NETWORK):
         asked = [one for one in lost if one.kind == kind]
         claims.update(match(asked, _things(asked, world, draft)).claims if asked else {})
@@ -73,7 +81,15 @@ def may_have_made(intent: Intent, facts: ContainerFacts) -> bool:
     return fits(replace(intent, fingerprint=told, ended=None), max(facts.created, intent.at), shown)
 
 
-def _gone(lost: Sequence[Intent], there: Sequence[Found], book: OwnerBook) -> dict[str, str]:
+def _as_born(found: Found, born: Mapping[str, str]) -> Found:
+    """A container with the name that it was asked for with: it may have another one since."""
+    name = born.get(found.id)
+    return replace(found, inspection={**found.inspection, "Name": name}) if name else found
+
+
+def _gone(
+    lost: Sequence[Intent], there: Sequence[Found], book: OwnerBook, born: Mapping[str, str]
+) -> dict[str, str]:
     """Claims on containers that are gone already, of what made none that is there."""
     lost = [
         one
@@ -83,7 +99,7 @@ def _gone(lost: Sequence[Intent], there: Sequence[Found], book: OwnerBook) -> di
     if not lost:
         return {}
     gone = [
-        record.facts
+        replace(record.facts, name=born.get(record.id, record.name))
         for record in book.records(CONTAINER, gone=True)
         if record.gone is not None and record.made is None and record.facts is not None
     ]

@@ -19,7 +19,7 @@ from .errors import Ds01Error
 from .owner_book import OwnerBook
 from .owner_compare import Compare, differences
 from .owner_draft import Draft, with_facts
-from .owner_events import heard
+from .owner_events import CREATE, heard
 from .owner_hear import Hearing
 from .owner_intents import Intent
 from .owner_lookout import OwnerWorld, Seen, Thing
@@ -64,6 +64,7 @@ class OwnerSync:
         self._marks: OrderedDict[str, None] = OrderedDict()
         self._unfinished: set[str] = set()
         self._incomplete: set[str] = set()
+        self._born: OrderedDict[str, str] = OrderedDict()
         self._held: dict[str, tuple[float, Intent]] = {}
 
     # --- what is known ------------------------------------------------------------------------------
@@ -115,6 +116,11 @@ class OwnerSync:
         hearing.wait_for_gateway(events)
         things.settle()
         self._unfinished |= hearing.unfinished
+        for event in events:
+            if (event.kind, event.action) == (CONTAINER, CREATE):
+                self._born[event.id] = event.attributes.get("name", "")
+        while len(self._born) > _GONE:
+            self._born.popitem(last=False)
         until = self.world.now() + HELD_SECONDS
         for one, intent in draft.held.items():
             self._held.setdefault(one, (until, intent))
@@ -275,7 +281,7 @@ class OwnerSync:
         things = Things(self.book, self.world, draft)
         for kind, found in view.things.items():
             things.compare(kind, found, changed[kind], view.at)
-        mend(self.book, self.world, draft, looked)
+        mend(self.book, self.world, draft, looked, self._born)
         things.settle()
         self._commit(draft)
         self.commits_seen()
