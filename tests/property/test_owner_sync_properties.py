@@ -127,8 +127,10 @@ class Story:
             self.place.anew(self._dies_somewhere())
             self._deliver()
             self.place.anew()
-            # The engine sends again what it remembers.
-            self.place.sync.heard(self.heard[-5:])
+            # The engine sends again what happened since the cursor, and a little more.
+            cursor = int(self.place.book().cursor() or 0)
+            again = [one for one in self.heard if one["timeNano"] >= cursor - 5_000_000]
+            self.place.sync.heard(again)
         elif what == "look":
             self.place.sync.sync()
         elif what == "deliver":
