@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -17,8 +18,8 @@ from .owner_lookout import OwnerWorld, Seen
 from .owner_mend import may_have_made, near
 from .owners import CONTAINER, NETWORK, VOLUME, ContainerFacts, Record
 
-LOOK_SECONDS = 0.03
-"""So long an inspection is waited for before the engine's list is taken instead."""
+LOOK_SECONDS = 0.005
+"""So long an inspection is waited for when the engine's list is there already."""
 GATEWAY_SECONDS = 0.06
 """Between the engine's event and the gateway's commit lies the engine's answer."""
 GATEWAY_PAUSE_SECONDS = 0.004
@@ -58,16 +59,14 @@ class Hearing:
                 self._met(event)
 
     def _look(self, ids: Sequence[str]) -> None:
-        """As much as can be had soon: a start that is under way makes an inspection wait."""
-        answers = self._world.look(ids, LOOK_SECONDS)
-        self._seen = {one: seen for one, seen in answers.items() if seen is not None}
-        silent = [one for one in ids if one not in answers]
-        if silent:
-            self.unfinished.update(silent)
-            try:
-                self._seen.update({seen.facts.id: seen for seen in self._world.listed(silent)})
-            except Ds01Error:
-                return  # its events tell enough until it answers
+        """As much as can be had soon: a start that is under way makes an inspection wait, but no list."""
+        answers = dict(self._world.look(ids, 0.0))
+        listed: dict[str, Seen] = {}
+        with contextlib.suppress(Ds01Error):  # its events tell enough until it answers
+            listed = {seen.facts.id: seen for seen in self._world.listed(ids)}
+        answers.update(self._world.look([one for one in ids if one not in answers], LOOK_SECONDS))
+        self._seen = listed | {one: seen for one, seen in answers.items() if seen is not None}
+        self.unfinished.update(one for one in ids if one not in answers)
 
     def _met(self, event: Heard) -> None:
         """A container that nobody has looked at before."""

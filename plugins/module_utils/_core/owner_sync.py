@@ -34,7 +34,6 @@ EVENT_SECONDS = 0.1
 SYNC_SECONDS = 5.0
 HELD_SECONDS = 10.0
 """A gateway that died has begun anew by then, and what it had asked for was found."""
-FINISH_SECONDS = 0.02
 _MARKS = 8192
 _GONE = 8192
 _ROUNDS = 5
@@ -128,14 +127,14 @@ class OwnerSync:
         _remember(self._marks, (one.mark for one in events), _MARKS)
         return True
 
-    def finish(self, seconds: float = FINISH_SECONDS) -> bool:
+    def finish(self) -> bool:
         """Look again at what did not answer in time; whether anything came of it.
 
         :raises Ds01Error: the store cannot be written.
         """
         self._unfinished.intersection_update(self.containers)
         self._incomplete.intersection_update(self.containers)
-        answers = self.world.look(sorted(self._unfinished), seconds) if self._unfinished else {}
+        answers = self.world.look(sorted(self._unfinished), 0.0) if self._unfinished else {}
         free = self._let_go()
         draft = self._draft()
         for one in {*self._incomplete, *free} & set(self.containers):
