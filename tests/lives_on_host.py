@@ -16,6 +16,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import re
 import socket
 import sys
 import time
@@ -120,7 +121,8 @@ class Life:
         except Refused as error:
             # Not there, not running, being removed: an earlier try, or a restart, has seen to it. An
             # engine that was killed in a start does not know what it began, and never starts it.
-            if error.status not in (304, 404, 409) and "already exists" not in str(error):
+            stuck = error.status == 500 and re.search("already (exists|in use)", str(error))
+            if error.status not in (304, 404, 409) and not stuck:
                 raise
 
     def _patiently(self, work: Callable[[], Any]) -> Any:

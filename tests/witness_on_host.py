@@ -27,7 +27,7 @@ import time
 from typing import Any
 
 RETRY_S = 0.1
-READ_EVERY_S = 0.02
+READ_EVERY_S = 0.05
 KEYS = {
     "owner": (str, type(None)),
     "owner_uid": (int, type(None)),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from native_engine import environment
-from owner_judge import Case, Kill, judge
+from owner_judge import Case, Kill, judge, unheard
 from soak.small_host import inside
 
 LIVES = 150
@@ -201,6 +201,13 @@ def test_only_the_engines_own_death_excuses_and_never_who_came_by_the_door() -> 
     _drop(case, "container.created", WENT)
     case.kills = [Kill("engine", NOW + 1.1, NOW + 5.5)]
     assert any("container.created" in fault for fault in judge(case).faults)
+
+
+def test_what_was_said_to_a_daemon_that_was_dead_died_with_the_engine_too() -> None:
+    engine = Kill("engine", 100.0, 102.0)
+    daemons = [Kill("daemon", 90.0, 94.0), Kill("daemon", 94.5, 99.5), Kill("daemon", 50.0, 60.0)]
+    assert unheard([engine], 1.0) == [(99.0, 102.0)]
+    assert unheard([engine, *daemons], 1.0) == [(90.0, 102.0)]
 
 
 def test_what_a_sync_has_found_needs_no_witness() -> None:
