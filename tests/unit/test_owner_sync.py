@@ -336,6 +336,28 @@ def test_one_that_has_another_name_since_is_found_too(
     assert user_of(place, one) == "alice"
 
 
+def test_what_was_asked_for_is_found_without_a_full_look(world: FakeWorld, place: Place) -> None:
+    asked(world, place, "train")
+    assert not place.sync.mend()
+    one = world.create("train", {"ds01.user": "bob"})
+    config = {"Config": {"Image": "lab/base", "Cmd": ["sleep", "7"]}}
+    world.boxes[one].config = config
+    place.book().orphan("g2")
+    # Its event is still on its way.
+    assert place.sync.mend() and user_of(place, one) == "alice"
+    hear(place)
+    assert place.told() == [("container.created", "train", "alice")]
+    # Of two that are alike, of which one is not recorded yet, neither is claimed.
+    asked(world, place, "web")
+    two = world.create("web")
+    hear(place)
+    three = world.create("web")
+    world.boxes[two].config = world.boxes[three].config = config
+    place.book().orphan("g2")
+    assert not place.sync.mend()
+    assert user_of(place, two) == ""
+
+
 def test_of_two_that_are_gone_and_alike_neither_is_claimed(world: FakeWorld, place: Place) -> None:
     asked(world, place, "train")
     ids = [world.create("train") for _number in range(2)]

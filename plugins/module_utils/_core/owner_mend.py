@@ -29,19 +29,27 @@ def mend(
     draft: Draft,
     looked: Mapping[str, Seen],
     born: Mapping[str, str],
+    strangers: Sequence[Seen] = (),
 ) -> int:
     """Claim them for who had asked for them; how many. In doubt they stay nobody's.
 
     :param draft: has all things that are there.
     :param looked: containers that have just been inspected.
     :param born: what containers were called at first, by id, as far as it was heard.
+    :param strangers: containers that are there and not recorded yet.
     :raises StoreError: the book cannot be written.
     """
     lost = lost_intents(book)
     if not lost:
         return 0
     containers = [one for one in lost if one.kind == CONTAINER]
-    found = _containers(containers, world, draft, looked) if containers else []
+    unclaimed = [
+        (record.id, record.created)
+        for record in draft.touched(CONTAINER)
+        if record.made is None and record.gone is None
+    ]
+    unclaimed += [(one.facts.id, one.facts.created) for one in strangers]
+    found = _containers(containers, world, unclaimed, looked) if containers else []
     found = [_as_born(one, born) for one in found]
     claims = dict(match(containers, found).claims)
     claims.update(_gone(containers, found, book, born))
@@ -122,24 +130,22 @@ def _claim(book: OwnerBook, draft: Draft, intent: Intent, thing_id: str) -> None
 
 
 def _containers(
-    lost: Sequence[Intent], world: OwnerWorld, draft: Draft, looked: Mapping[str, Seen]
+    lost: Sequence[Intent],
+    world: OwnerWorld,
+    unclaimed: Sequence[tuple[str, float]],
+    looked: Mapping[str, Seen],
 ) -> list[Found]:
-    """All that nobody has claimed and that came into being about then."""
-    first = min(one.at for one in lost) - EARLY_SECONDS
+    """All that nobody has claimed and that came into being about then.
+
+    :param unclaimed: ids, and when they were created.
+    """
+    first = min(one.at for one in lost) - EARLY_SECONDS - ROUNDING_SECONDS
     last = max(one.at for one in lost) + LATE_SECONDS
-    near = [
-        record
-        for record in draft.touched(CONTAINER)
-        if record.made is None and record.gone is None and first <= record.created <= last
-    ]
-    missing = [one.id for one in near if one.id not in looked]
+    ids = [one for one, created in unclaimed if first <= created <= last]
+    missing = [one for one in ids if one not in looked]
     answers = world.look(missing, LOOK_SECONDS) if missing else {}
     seen = {one: found for one, found in {**answers, **looked}.items() if found is not None}
-    return [
-        Found(one.id, seen[one.id].facts.created, seen[one.id].inspection)
-        for one in near
-        if one.id in seen
-    ]
+    return [Found(one, seen[one].facts.created, seen[one].inspection) for one in ids if one in seen]
 
 
 def _things(lost: Sequence[Intent], world: OwnerWorld, draft: Draft) -> list[Found]:

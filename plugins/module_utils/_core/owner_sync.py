@@ -118,6 +118,8 @@ class OwnerSync:
         for event in events:
             if (event.kind, event.action) == (CONTAINER, CREATE):
                 self._born[event.id] = event.attributes.get("name", "")
+            elif (event.kind, event.action) == (CONTAINER, "rename"):
+                self._born.setdefault(event.id, event.attributes.get("oldName", "").lstrip("/"))
         while len(self._born) > _GONE:
             self._born.popitem(last=False)
         until = self.world.now() + HELD_SECONDS
@@ -174,6 +176,25 @@ class OwnerSync:
         :raises StoreError: they cannot be read.
         """
         return frozenset(one.token for one in lost_intents(self.book))
+
+    def mend(self) -> bool:
+        """Find at once what came of :meth:`lost` requests; whether anything was.
+
+        :raises Ds01Error: the engine does not answer, or the store cannot be written.
+        """
+        draft = self._draft()
+        strangers = []
+        for seen in self.world.listed():
+            record = self._known(CONTAINER, seen.facts.id)
+            if record is None:
+                strangers.append(seen)
+            elif record.gone is None:
+                draft.put(record)
+        if not mend(self.book, self.world, draft, {}, self._born, strangers):
+            return False
+        self._commit(draft)
+        self.commits_seen()
+        return True
 
     def _conclude_anew(self, stale: Sequence[tuple[str, str]]) -> bool:
         changed = False

@@ -21,7 +21,7 @@ from ds01.core.errors import Ds01Error
 from ds01.core.owner_events import cursor_text
 from ds01.core.owner_settings import OwnerSettings
 from ds01.core.owner_sync import OwnerSync
-from ds01.core.store import StoreCorrupt
+from ds01.core.store import StoreCorrupt, StoreError
 from ds01.daemon.ear import Recorder
 from ds01.daemon.server import log_fault
 
@@ -233,6 +233,13 @@ class Tracker(Recorder):
         lost = self._sync.lost()
         if lost - self._lost:
             # A gateway is gone, or got no answer: what came of its requests is there by now or soon.
+            try:
+                if self._sync.mend():
+                    self._dirty, self._publish_at = True, 0.0
+            except StoreError:
+                raise
+            except Ds01Error:
+                pass  # the engine does not answer: the full look tries again
             self._sync_due = min(self._sync_due, time.monotonic() + SETTLE_SECONDS)
         self._lost = lost
 
