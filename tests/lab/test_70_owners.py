@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door_lab import EVENT_LOG, IMAGE
+from door_lab import DOOR, EVENT_LOG, IMAGE
 from labhost.guest import Lab
 from owners_lab import CONTRADICTED, OWNERS, PROJECT, VIEW, WAYS, OwnersLab
 
 LISTED_SECONDS = 1.0
+# The host's programs with their libraries, in an image that has none.
+PROGRAMS = "-v /usr:/usr:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro"
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +266,22 @@ def test_volumes_networks_images_and_execs_have_owners(made: OwnersLab) -> None:
     made.until("they are listed", lambda: set(wanted) <= set(owners()), 20)
     found = owners()
     assert {key: found[key] for key in wanted} == wanted
+
+
+def test_what_a_container_makes_is_its_makers_whatever_slice_he_chose(made: OwnersLab) -> None:
+    body = shlex.quote(json.dumps({"Image": IMAGE, "Cmd": ["true"]}))
+    ask = (
+        f"/usr/bin/curl -sf --unix-socket {DOOR} -H Content-Type:application/json -d {body} "
+        "http://d/containers/create?name=own-nested"
+    )
+    made.lab.run(
+        "docker run --rm --name own-within --network none --cgroup-parent ds01-student-bob.slice "
+        f"-v {DOOR}:{DOOR} {PROGRAMS} {IMAGE} {ask}",
+        as_user="alice",
+    )
+    made.until("it is published", lambda: made.row("own-nested"))
+    row = made.row("own-nested")
+    assert (row["owner"], row["method"]) == ("alice", "gateway"), row
 
 
 def test_an_admins_word_by_the_module(made: OwnersLab, tmp_path: Path) -> None:
