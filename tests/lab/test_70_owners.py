@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from door_lab import DOOR, EVENT_LOG, IMAGE
 from labhost.guest import Lab
-from owners_lab import CONTRADICTED, OWNERS, PROJECT, VIEW, WAYS, OwnersLab
+from owners_lab import OWNERS, VIEW, OwnersLab
+from owners_ways import CONTRADICTED, PROJECT, WAYS
 
 LISTED_SECONDS = 1.0
 # The host's programs with their libraries, in an image that has none.
