@@ -24,6 +24,8 @@ MOODS = {
     "cut": "ends in the middle of its answer",
     "chunked": "answers in chunks",
     "endless": "answers with more than anybody reads",
+    "warned": "names what it made, and then warns with more than anybody reads",
+    "scolded": "refuses with more than anybody reads",
     "early": "refuses before the body was read, and ends",
     "odd": "answers with an id that is none",
     "late": "answers after 0.85 seconds",
@@ -84,8 +86,13 @@ class Things:
         if mood == "refused":
             x.reply(b'{"message": "Conflict"}', "409 Conflict", JSON)
             return
+        if mood == "scolded":
+            x.reply(json.dumps({"message": "x" * 3_000_000}).encode(), "400 Bad Request", JSON)
+            return
         with self._lock:
             self.containers[name] = str(told["Id"])
+        if mood == "warned":
+            told = {**told, "Warnings": ["x" * 3_000_000]}
         text = json.dumps(told).encode() + b"\n"
         if mood == "held":
             x.engine.gate.wait(20)

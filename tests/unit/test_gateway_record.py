@@ -196,6 +196,21 @@ def test_an_engine_without_an_answer_leaves_the_intent_for_others(
     assert name not in owners(world)
 
 
+def test_what_an_answer_names_is_recorded_however_long_it_goes_on(world: GatewayWorld) -> None:
+    """Else its own labels would say whose it is: an image's words make the engine warn at length."""
+    assert world.ask(create("warned-x")).status == 502
+    assert owners(world)["warned-x"] is not None
+    assert under_way(world, "warned-x") == []
+
+
+def test_a_refusal_of_any_length_leaves_nothing_that_others_could_be_taken_for(
+    world: GatewayWorld,
+) -> None:
+    """Else root's container of that name would be whose request was refused."""
+    assert world.ask(create("scolded-x")).status == 502
+    assert world.engine.wait(lambda: under_way(world, "scolded-x") == [])
+
+
 def test_an_answer_that_names_nothing_passes_and_is_left_for_others(world: GatewayWorld) -> None:
     assert world.ask(create("odd-x")).body == b'{"Id": "../../etc"}'
     assert world.engine.wait(lambda: under_way(world, "odd-x") not in ([], [None]))

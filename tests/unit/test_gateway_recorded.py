@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import pytest
+from ds01.core.owner_intents import fingerprint
 from ds01.core.owners import CONTAINER, EXEC, IMAGE, NETWORK, VOLUME
 from ds01.core.recorded import (
     BOUND,
@@ -24,6 +25,8 @@ from ds01.core.recorded import (
     plan_of,
     read_body,
     seconds_of,
+    spelled,
+    thing_begun,
     thing_in,
     volumes_asked,
     volumes_named,
@@ -265,3 +268,27 @@ def test_clients_and_containers_are_named_as_they_name_themselves() -> None:
     assert container_asked("/containers/box/exec") == "box"
     assert container_asked("/containers/link/alias/exec") == "link/alias"
     assert container_asked("/containers/box/json") == ""
+
+
+def test_fields_in_any_case_are_what_the_engine_takes_them_for() -> None:
+    """Else what was asked would not be known again in what came of it."""
+    plain = {"Image": "x", "Labels": {"image": "y"}, "HostConfig": {"Binds": ["/a:/a"]}}
+    odd = {"image": "x", "LABELS": {"image": "y"}, "hostconfig": {"bindS": ["/a:/a"]}}
+    assert fingerprint("n", spelled(odd), "s") == fingerprint("n", spelled(plain), "s")
+    assert fingerprint("n", spelled(plain), "s") == fingerprint("n", plain, "s")
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "found"),
+    [
+        (201, b'{"Id":"%s","Warnings":["' % (b"a" * 64), "a" * 64),
+        (200, b'{"Id":"%s","Warnings":["' % (b"a" * 64), ""),
+        (201, b'{"Warnings":["","Id":"%s"' % (b"a" * 64), ""),
+        (400, b'{"message":"', ""),
+    ],
+)
+def test_the_beginning_of_an_answer_tells_what_was_made(
+    status: int, content: bytes, found: str
+) -> None:
+    thing = thing_begun(CONTAINER, status, content)
+    assert (thing.id if thing else "") == found

@@ -47,6 +47,15 @@ _ID = re.compile(r"[0-9a-f]{64}\Z")
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _LEASE = re.compile(rf"{LEASE_KIND}=([A-Za-z0-9_.-]{{1,64}})\Z")
+_BEGUN = re.compile(rb'\s*\{"Id":\s*"([0-9a-f]{64})"')
+_FIELDS: dict[str, str] = {
+    name.lower(): name
+    for name in (
+        *("Image", "Cmd", "Entrypoint", "User", "Hostname", "Tty", "OpenStdin", "Env", "Labels"),
+        *("HostConfig", "NetworkMode", "RestartPolicy", "CgroupParent", "Binds", "Mounts"),
+        *("Name", "Type", "Source", "Target"),
+    )
+}
 _PATH = re.compile(r"/containers/(.+)/exec\Z")
 _HUBS = ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/")
 
@@ -130,6 +139,21 @@ def field(data: Any, name: str) -> Any:
         return None
     found = [value for key, value in data.items() if key.lower() == name.lower()]
     return found[-1] if found else None
+
+
+def spelled(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A body of a create with its fields named as the API names them: the engine takes them in any case."""
+    found = _spelled(body)
+    if isinstance(found.get("HostConfig"), Mapping):
+        host = found["HostConfig"] = _spelled(found["HostConfig"])
+        host["RestartPolicy"] = _spelled(host.get("RestartPolicy"))
+        host["Mounts"] = [_spelled(one) for one in _list(host.get("Mounts"))]
+    return found
+
+
+def _spelled(data: Any) -> dict[str, Any]:
+    found: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {}
+    return {_FIELDS.get(key.lower(), key): value for key, value in found.items()}
 
 
 def name_asked(route: str, query: str, body: Mapping[str, Any] | None) -> str:
@@ -273,6 +297,16 @@ def thing_in(kind: str, status: int, body: bytes) -> Thing | None:
     name = found.get("Id")
     wanted = _IMAGE_ID if kind == IMAGE else _ID
     return Thing(name) if isinstance(name, str) and wanted.match(name) else None
+
+
+def thing_begun(kind: str, status: int, content: bytes) -> Thing | None:
+    """What was made, from the beginning of an answer that is too long to be read.
+
+    Whoever makes the image says how long: the engine warns of its platform, in the image's own words. But
+    it names the id first (``CreateResponse`` of Moby: ``Id``, then ``Warnings``).
+    """
+    found = _BEGUN.match(content) if kind == CONTAINER and status == 201 else None
+    return Thing(found[1].decode()) if found else None
 
 
 def seconds_of(text: object) -> float | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ANSWER_MAX = 1024 * 1024
 """Bytes of an answer, its framing included."""
+BEGUN_MAX = 4096
+"""Bytes that are kept of one that is too long: the engine says first what it made."""
 AGAIN_SECONDS = 0.02
 _READ = 64 * 1024
 
@@ -32,10 +34,14 @@ class SilentError(Exception):
     :param what: in plain words.
     :param status: of the answer to the client.
     :param asked: whether the engine may have heard the request.
+    :param begun: status and first content of an answer that was too long.
     """
 
-    def __init__(self, what: str, status: int, asked: bool) -> None:
+    def __init__(
+        self, what: str, status: int, asked: bool, begun: tuple[int, bytes] = (0, b"")
+    ) -> None:
         self.what, self.status, self.asked = what, status, asked
+        self.begun = begun
         super().__init__(what)
 
 
@@ -163,7 +169,8 @@ async def _read_body(
             raw.append(data[:taken])
             data = data[taken:]
             if sum(len(part) for part in raw) > ANSWER_MAX:
-                raise SilentError("the engine's answer is too long", 502, asked=True)
+                begun = (head.status, b"".join(content)[:BEGUN_MAX])
+                raise SilentError("the engine's answer is too long", 502, True, begun)
             continue
         data = await _more(door, sock, may_end=not bounded)
         if not data:

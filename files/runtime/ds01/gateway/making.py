@@ -206,19 +206,27 @@ class Making:
                 if thing is not None:
                     owned.made(thing.id, uid, self._caller.container)
         except BaseException as error:
-            if token and isinstance(error, SilentError) and not error.asked:
-                self.recorder.abandon(uid, token)
-            elif token:
-                # What came of it is not known here.
-                self.recorder.ended(uid, token, time.time())
+            await self._half(intent, error, leases)
             raise
         fault("answered")
-        await self._bind(intent, thing, reply, leases)
+        await self._bind(intent, thing, reply.head.status, leases)
         fault("bound")
         self.exchange.deliver(reply)
 
+    async def _half(
+        self, intent: Intent | None, error: BaseException, leases: tuple[str, ...]
+    ) -> None:
+        """There is no answer, or one that is too long to be read."""
+        status, thing = 0, None
+        if isinstance(error, SilentError):
+            status, begun = error.begun if error.asked else (error.status, b"")
+            thing = recorded.thing_begun(self.plan.kind, status, begun)
+        if thing is not None:
+            self.door.people.owned.made(thing.id, self._caller.uid, self._caller.container)
+        await self._bind(intent, thing, status, leases)
+
     async def _bind(
-        self, intent: Intent | None, thing: Thing | None, reply: Reply, leases: tuple[str, ...]
+        self, intent: Intent | None, thing: Thing | None, status: int, leases: tuple[str, ...]
     ) -> None:
         if intent is None:
             await self._record(thing, self._name(None))
@@ -228,9 +236,10 @@ class Making:
                 self.door.people.owned.written(thing.id)
             except Ds01Error as error:
                 self.exchange.note = f"recorded later: {error}"
-        elif reply.head.status >= 400:
+        elif status >= 400:
             self.recorder.abandon(intent.uid, intent.token)
         else:
+            # What came of it is not known here.
             self.recorder.ended(intent.uid, intent.token, time.time())
 
     async def _noted(self) -> None:
@@ -350,7 +359,7 @@ class Making:
             container=caller.container,
             admin=caller.admin,
             name=name,
-            fingerprint=_fingerprint(name, body) if read else {},
+            fingerprint=_fingerprint(name, recorded.spelled(body)) if read else {},
             gateway=self.recorder.identity,
             route=route.name,
         )
