@@ -21,7 +21,7 @@ SECONDS = 2.0
 FRESH_SECONDS = 5.0
 LINKS_MAX = 40
 """As many as the kernel follows (path_resolution(7))."""
-_THREADS = 64
+_THREADS = 32
 _EACH = 4
 _KEPT = 2000
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)

@@ -109,10 +109,9 @@ class Daemon:
             queue = (await self._job(lambda: self.book.snapshot(eta=False))).queue
             self.rounds.renewing |= {row.waiter.lease for row in queue if row.waiter.lease}
             self._wanted.set()
-            self._spawn(self._keep_looking)
-            self._spawn(self.server.run)
-            self._spawn(self._keep_touching)
-            self._spawn(self._keep_alive)
+            kept = (self._keep_looking, self.server.run, self._keep_touching, self._keep_alive)
+            for work in kept:
+                self._spawn(work)
             self._parts.tracker.begin(self._fail_soon)
             Ear(self._parts.world, self._hears, recorder=self._parts.tracker).begin()
             self._parts.notifier.tell(READY=1, STATUS="serving")
@@ -153,8 +152,8 @@ class Daemon:
         self.ending.set()
 
     def _fail_soon(self, error: Ds01Error) -> None:
-        """The same, from another thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended
+        """The same, from another thread, unless the loop has ended."""
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._fail, error)
 
     def _spawn(self, work: Work) -> asyncio.Task[Any]:
