@@ -90,7 +90,7 @@ def test_a_path_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
         assert not them.look([f"/net/dead/{number}"])[f"/net/dead/{number}"].reachable
         assert them.look(["/home/bob"])["/home/bob"].uid == 1001
     assert first < 2 and time.monotonic() - began < 4
-    assert sum(thread.name == "paths" for thread in threading.enumerate()) <= 8
+    assert sum(thread.name == "owner-paths" for thread in threading.enumerate()) <= 8
     go.set()
     until = time.monotonic() + 10
     while not them.look(["/net/dead/49"], 1)["/net/dead/49"].reachable:
@@ -199,7 +199,7 @@ def test_a_directory_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
     for uid in range(70010, 70060):
         assert known.by_uid(uid) is None
     assert known.unsure() and time.monotonic() - began < 2
-    assert sum(thread.name == "directory" for thread in threading.enumerate()) <= 8
+    assert sum(thread.name == "owner-accounts" for thread in threading.enumerate()) <= 8
     assert known.by_uid(1001) is not None and not known.unsure()
     directory.go.set()
     until = time.monotonic() + 10

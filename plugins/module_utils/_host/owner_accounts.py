@@ -157,7 +157,7 @@ class OwnerAccounts:
         if key in self._begun or len(self._begun) >= _THREADS:
             return
         self._begun.add(key)
-        threading.Thread(target=self._run, args=(key,), name="directory", daemon=True).start()
+        threading.Thread(target=self._run, args=(key,), name="owner-accounts", daemon=True).start()
 
     def _run(self, key: Key) -> None:
         found: HomeAccount | None = None

@@ -132,7 +132,7 @@ class Paths:
         if path in self._begun or same_place >= _EACH or len(self._begun) >= _THREADS:
             return
         self._begun[path] = self._clock()
-        threading.Thread(target=self._run, args=(path,), name="paths", daemon=True).start()
+        threading.Thread(target=self._run, args=(path,), name="owner-paths", daemon=True).start()
 
     def _run(self, path: str) -> None:
         try:
