@@ -203,6 +203,14 @@ def test_what_an_answer_names_is_recorded_however_long_it_goes_on(world: Gateway
     assert under_way(world, "warned-x") == []
 
 
+def test_an_answer_in_chunks_on_a_connection_that_ends_is_read_too(world: GatewayWorld) -> None:
+    """The engine sends chunks as soon as it has more than 2 KiB to say."""
+    with world.visitor(ALICE) as alice, alice.connect() as client:
+        answer = raw_answer(client, create("chunked-ends", "Connection: close"))
+    assert b" 201 " in answer and answer.endswith(b"0\r\n\r\n")
+    assert owners(world)["chunked-ends"] == ALICE
+
+
 def test_a_refusal_of_any_length_leaves_nothing_that_others_could_be_taken_for(
     world: GatewayWorld,
 ) -> None:

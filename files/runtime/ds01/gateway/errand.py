@@ -158,7 +158,7 @@ async def _read(door: Door, sock: socket.socket, method: str) -> Reply:
 async def _read_body(
     door: Door, sock: socket.socket, head: ResponseHead, raw_head: bytes, data: bytes
 ) -> Reply:
-    bounded = head.keep_alive or head.length is not None
+    bounded = head.chunked or head.keep_alive or head.length is not None
     reader = response_body(head.length, head.chunked) if bounded else UntilClose()
     raw: list[bytes] = []
     content: list[bytes] = []
