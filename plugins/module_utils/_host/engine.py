@@ -20,11 +20,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from .engine_rows import rows
+
 #: Where the engine listens: behind the gateway on a host that has one, else where Docker puts it.
 SOCKETS = ("/run/ds01/engine.sock", "/run/docker.sock")
 TIMEOUT_SECONDS = 15.0
 #: No answer this project asks for comes near it; more is a fault, not a host with many containers.
 _ANSWER_MAX = 64 * 1024 * 1024
+_ERROR_MAX = 64 * 1024
+_PART = 1024 * 1024
 
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON of include/linux/net.h
 
@@ -162,6 +166,30 @@ class Engine:
             raise EngineError(_fault(status, value), where, status=status)
         return value
 
+    def rows(self, route: str, level: int = 2, **query: Any) -> Iterator[dict[str, Any]]:
+        """``GET`` a list of any length and decode its rows one by one.
+
+        :param level: see :func:`.engine_rows.rows`.
+        :raises EngineError: as :meth:`get`.
+        """
+        target = f"{route}?{urlencode(query)}" if query else route
+        where = f"{self.path} GET {target}"
+        connection = _UnixConnection(self.path, self.timeout)
+        try:
+            connection.request("GET", target)
+            response = connection.getresponse()
+            if response.status != 200:
+                value = json.loads(response.read(_ERROR_MAX) or b"null")
+                raise EngineError(_fault(response.status, value), where, status=response.status)
+            yield from rows(iter(lambda: response.read(_PART), b""), level)
+        except (OSError, http.client.HTTPException) as error:
+            what = f"the engine does not answer ({error or type(error).__name__})"
+            raise EngineError(what, where, "see systemctl status docker") from error
+        except ValueError as error:
+            raise EngineError("the answer is no JSON", where, "is this a Docker engine?") from error
+        finally:
+            connection.close()
+
     def post(self, route: str, timeout: float | None = None) -> int:
         """``POST`` a route without a body.
 
@@ -226,9 +254,9 @@ class Engine:
         """
         filters = json.dumps({"status": ["running", "paused", "restarting"]})
         found = []
-        for listed in self.get("/containers/json", filters=filters):
+        for one in [str(row["Id"]) for row in self.rows("/containers/json", filters=filters)]:
             try:
-                found.append(self.container(str(listed["Id"])))
+                found.append(self.container(one))
             except EngineError as error:
                 if error.status != 404:
                     raise

@@ -25,6 +25,8 @@ BUSY = "busy"
 """In place of a container's state, while the engine does not tell it."""
 PATIENCE_SECONDS = 5.0
 """For one container of many: its start can hang, and the others must not wait for it."""
+LABELS_MAX = 256
+LABEL_MAX = 4096
 LOOK_SECONDS = 20.0
 """For all that hang together."""
 PID_FILE = "/run/docker.pid"
@@ -105,14 +107,14 @@ class GpuEngine(Engine):
         :raises EngineError: the engine does not answer.
         """
         began = time.monotonic()
-        rows = self.get("/containers/json", all=1)
-        ids = {str(row["Id"]) for row in rows}
+        rows = [_listed(row) for row in self.rows("/containers/json", all=1)]
+        ids = {row["id"] for row in rows}
         plain = set(self._plain & ids)
         kept: dict[str, dict[str, Any]] = {}
         found = []
         for row in rows:
-            if str(row["Id"]) in plain:
-                found.append(_listed(row))
+            if row["id"] in plain:
+                found.append(row)
                 continue
             left = max(LOOK_SECONDS - (time.monotonic() - began), self._patience / 10)
             seen = self._one_of_many(row, min(self._patience, left))
@@ -127,14 +129,14 @@ class GpuEngine(Engine):
         return found
 
     def _one_of_many(self, row: Mapping[str, Any], patience: float) -> dict[str, Any] | None:
-        name = str(row["Id"])
+        name = row["id"]
         try:
             return self.one(name, patience)
         except EngineError as error:
             if not isinstance(error.__cause__, TimeoutError):
                 raise
             return {
-                **_listed(row),
+                **row,
                 "gpus": (),
                 "leases": (),
                 **self._seen.get(name, {}),
@@ -163,8 +165,7 @@ class GpuEngine(Engine):
         :raises EngineError: the engine does not answer.
         """
         found = []
-        for row in self.get("/containers/json", all=1):
-            name = str(row["Id"])
+        for name in [str(row["Id"]) for row in self.rows("/containers/json", all=1)]:
             known = self._seen.get(name)
             if name in self._plain or (known is not None and lease not in known["leases"]):
                 continue
@@ -213,8 +214,14 @@ def _listed(row: Mapping[str, Any]) -> dict[str, Any]:
         "name": str(names[0]).removeprefix("/"),
         "state": str(row.get("State") or ""),
         "created": float(row.get("Created") or 0),
-        "labels": {str(key): str(value) for key, value in (row.get("Labels") or {}).items()},
+        "labels": _labels(row.get("Labels") or {}),
     }
+
+
+def _labels(found: Mapping[str, Any]) -> dict[str, str]:
+    """Labels: this project's, and a few others, since of all containers there may be too many."""
+    ordered = sorted(found, key=lambda key: not key.startswith("ds01."))[:LABELS_MAX]
+    return {key[:LABEL_MAX]: str(found[key])[:LABEL_MAX] for key in ordered}
 
 
 def engine_since(pid_file: str = PID_FILE, proc: str = "/proc") -> float | None:

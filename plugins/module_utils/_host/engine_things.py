@@ -68,7 +68,7 @@ class ThingsEngine(Engine):
         query: dict[str, Any] = {"all": 1}
         if ids:
             query["filters"] = json.dumps({"id": list(ids)})
-        return [listed_container(row) for row in self.get("/containers/json", **query)]
+        return [listed_container(row) for row in self.rows("/containers/json", **query)]
 
     def look(self, container: str) -> dict[str, Any] | None:
         """One container; None if there is none.
@@ -81,8 +81,7 @@ class ThingsEngine(Engine):
 
     def volumes(self) -> list[dict[str, Any]]:
         """All volumes: ``id``, ``name``, ``created``, ``anonymous``."""
-        answer = self.get("/volumes")
-        return [volume(row) for row in (answer or {}).get("Volumes") or ()]
+        return [volume(row) for row in self.rows("/volumes", 3)]
 
     def volume(self, name: str) -> dict[str, Any] | None:
         """One volume; None if there is none."""
@@ -91,7 +90,7 @@ class ThingsEngine(Engine):
 
     def networks(self) -> list[dict[str, Any]]:
         """All networks but the engine's own three: ``id``, ``name``, ``created``."""
-        rows = [network(row) for row in self.get("/networks") or ()]
+        rows = [network(row) for row in self.rows("/networks")]
         return [row for row in rows if row["name"] not in _OWN_NETWORKS]
 
     def network(self, identity: str) -> dict[str, Any] | None:
@@ -101,7 +100,7 @@ class ThingsEngine(Engine):
 
     def images(self) -> list[dict[str, Any]]:
         """All images that have a name or no child: ``id``, ``name``, ``names``, ``created``."""
-        return [image(row) for row in self.get("/images/json") or ()]
+        return [image(row) for row in self.rows("/images/json")]
 
     def image(self, reference: str) -> dict[str, Any] | None:
         """One image by id or reference; None if there is none."""
