@@ -11,7 +11,8 @@ writes one JSON document:
 - ``gaps``: times (wall clock) from the end of one stream to the answer of the next;
 - ``containers``: id, name, state, image and labels of all that are there at the end;
 - ``reads``, ``faults``: how often the file was read and what was wrong with it;
-- ``seen``: by short id, when it said something new of it: time, owner, method.
+- ``seen``: by short id, when it said something new of it: time, owner, method;
+- ``stall``: seconds by which a sleep between two reads was too long, at worst.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ class Reader:
     def __init__(self, path: str) -> None:
         self._path = path
         self.reads = 0
+        self.stall = 0.0
         self.faults: list[str] = []
         self.seen: dict[str, list[tuple[float, Any, Any]]] = {}
         self._mark: Any = None
@@ -151,7 +153,9 @@ class Reader:
     def _read_on(self) -> None:
         while self._wanted:
             self.read()
+            began = time.monotonic()
             time.sleep(READ_EVERY_S)
+            self.stall = max(self.stall, time.monotonic() - began - READ_EVERY_S)
 
     def read(self) -> None:
         """Read it once."""
@@ -242,6 +246,7 @@ def main(words: list[str]) -> None:
         "reads": reader.reads,
         "faults": reader.faults,
         "seen": reader.seen,
+        "stall": reader.stall,
     }
     print(json.dumps(told), flush=True)
 

@@ -42,7 +42,7 @@ ROOT_SHARE = 6
 """One life of so many is root's."""
 UNITS = {"docker.service": "engine", "ds01d.service": "daemon", "ds01-gateway.service": "gateway"}
 # systemd starts Debian's engine three times a minute at most.
-KILLS = ("docker.service=8,16,2", "ds01d.service=4,10,3", "ds01-gateway.service=4,10,3")
+KILLS = ("docker.service=4,9,1", "ds01d.service=2,5,2", "ds01-gateway.service=2,5,2")
 SETTLE_S = 60.0
 LIVES_S = 600.0
 GRACE_S = 3.0
