@@ -114,6 +114,17 @@ def test_a_volume_from_before_is_not_had_for_the_asking(
         assert owner(world, name) is None
 
 
+def test_a_volume_whose_answer_would_be_too_long_to_read_is_not_made(
+    world: GatewayWorld, alice: Visitor
+) -> None:
+    """The engine's answer has its labels, and who reads none of it cannot say whose the volume is."""
+    body = b'{"Name": "heavy", "Labels": {"a": "%s"}}' % (b"a" * 131_072)
+    with alice.connect() as client:
+        client.send(volume(body))
+        assert client.answer().status == 413
+    assert not [one for one in world.engine.seen if one.body == body]
+
+
 def test_a_volume_without_a_name_is_its_makers(world: GatewayWorld, alice: Visitor) -> None:
     for body in (b"{}", b"", b'{"Name": ""}', b'{"Driver": "local"}'):
         assert owner(world, ask(alice, volume(body))) == ALICE

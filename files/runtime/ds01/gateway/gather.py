@@ -12,6 +12,9 @@ from ds01.gateway.head import HttpError
 
 BODY_MAX = 4 * 1024 * 1024
 """Bytes of one body. The longest that tools send are some tens of thousands."""
+ECHOED_MAX = 128 * 1024
+"""The same where the engine's answer holds all of it again: at most three times as long, and what is longer
+than :data:`.errand.ANSWER_MAX` is not read, so that nobody would know what was made."""
 USER_MAX = 16 * 1024 * 1024
 TOTAL_MAX = 128 * 1024 * 1024
 SECONDS = 60.0
@@ -47,12 +50,14 @@ class Gather:
 
     :param length: bytes; None for a chunked one.
     :param uid: to whose share it counts.
+    :param most: bytes.
     :raises HttpError: it is too long (413).
     """
 
-    def __init__(self, length: int | None, held: Held, uid: int) -> None:
-        if length is not None and length > BODY_MAX:
-            raise _too_long()
+    def __init__(self, length: int | None, held: Held, uid: int, most: int = BODY_MAX) -> None:
+        if length is not None and length > most:
+            raise _too_long(most)
+        self._most = most
         self._reader = request_body(length)
         self._chunked = length is None
         self._held, self._uid = held, uid
@@ -71,8 +76,8 @@ class Gather:
         """
         taken, parts = self._reader.feed(data)
         size = sum(len(part) for part in parts)
-        if self._size + size > BODY_MAX:
-            raise _too_long()
+        if self._size + size > self._most:
+            raise _too_long(self._most)
         if size and not self._held.take(self._uid, size):
             raise HttpError(
                 503,
@@ -101,6 +106,6 @@ class Gather:
         self._size, self._parts = 0, []
 
 
-def _too_long() -> HttpError:
-    what = f"the body of this request is longer than {BODY_MAX} bytes, which no tool needs"
+def _too_long(most: int) -> HttpError:
+    what = f"the body of this request is longer than {most} bytes, which no tool needs"
     return HttpError(413, what, "Mount long texts from a file instead of passing them here")

@@ -26,7 +26,7 @@ from ds01.core.owners import EXEC, VOLUME, Made
 from ds01.core.recorded import BOUND, SPANNED, Plan, Thing, is_new_volume
 from ds01.core.targets import Target, forward_target
 from ds01.gateway.errand import Reply, SilentError, ask
-from ds01.gateway.gather import SECONDS, Gather
+from ds01.gateway.gather import BODY_MAX, ECHOED_MAX, SECONDS, Gather
 from ds01.gateway.head import HttpError
 from ds01.gateway.owned import EVERYWHERE
 
@@ -75,7 +75,8 @@ class Making:
             self._start()
             return
         try:
-            self._gather = Gather(exchange.head.length, self.door.held, exchange.link.share)
+            most = ECHOED_MAX if self.plan.kind == VOLUME else BODY_MAX
+            self._gather = Gather(exchange.head.length, self.door.held, exchange.link.share, most)
         except HttpError as error:
             self._refuse(error)
             return
