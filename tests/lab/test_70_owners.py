@@ -93,7 +93,9 @@ def test_the_published_document_is_complete_and_was_whole_at_every_read(
     made.lab.run(f"flock -w 10 {OWNERS.removesuffix('json')}lock true")
 
 
-def test_each_is_listed_soon_after_the_engine_told_of_it(made: OwnersLab, boxes: dict[str, dict[str, Any]]) -> None:
+def test_each_is_listed_soon_after_the_engine_told_of_it(
+    made: OwnersLab, boxes: dict[str, dict[str, Any]]
+) -> None:
     late = {}
     for way in WAYS.values():
         short = boxes[way.name]["Id"][:12]
