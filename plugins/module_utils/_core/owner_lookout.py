@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from .errors import Ds01Error
 from .owners import IMAGE, NETWORK, VOLUME, Account, ContainerFacts, Mount, PathFacts
 
-LOOKS = 16
+LOOKS = 32
 """So many inspections are under way at once."""
 
 

@@ -18,7 +18,9 @@ from .engine_gpu import unix_time
 from .gpu_requests import VENDOR_KINDS, requests
 
 PATIENCE_SECONDS = 2.0
-"""For one container of many: its start can hang, and the others must not wait for it."""
+"""For one volume, network or image of many."""
+LOOK_SECONDS = 60.0
+"""For one container: its start can take long on a busy host."""
 
 EVENT_TYPES = ["container", "image", "volume", "network"]
 EVENT_ACTIONS = [
@@ -42,7 +44,7 @@ ANONYMOUS = "com.docker.volume.anonymous"
 class ThingsEngine(Engine):
     """The engine, for whoever keeps records of what it has.
 
-    :param patience: seconds that one container, volume, network or image is waited for.
+    :param patience: seconds that one volume, network or image is waited for.
     """
 
     def __init__(
@@ -73,10 +75,13 @@ class ThingsEngine(Engine):
     def look(self, container: str) -> dict[str, Any] | None:
         """One container; None if there is none.
 
+        The engine answers when no start or kill of it is under way any more; whoever gives up and
+        asks again piles questions up there. So it is waited for long, in a thread of its own.
+
         :returns: see :func:`seen`.
         :raises EngineError: the engine does not answer, or not in time: a start of it hangs.
         """
-        found = self._one(f"/containers/{quote(container, safe='')}/json")
+        found = self._one(f"/containers/{quote(container, safe='')}/json", LOOK_SECONDS)
         return None if found is None else seen(found, self._kinds)
 
     def volumes(self) -> list[dict[str, Any]]:
@@ -108,9 +113,9 @@ class ThingsEngine(Engine):
         found = self._one(f"/images/{quote(reference, safe='/:@')}/json")
         return None if found is None else image(found)
 
-    def _one(self, route: str) -> Mapping[str, Any] | None:
+    def _one(self, route: str, seconds: float | None = None) -> Mapping[str, Any] | None:
         try:
-            found = self._get(route, min(self._patience, self.timeout))
+            found = self._get(route, seconds or min(self._patience, self.timeout))
         except EngineError as error:
             if error.status == 404:
                 return None
