@@ -53,9 +53,18 @@ class Watch:
 
     def __init__(self, door: DoorLab) -> None:
         script = (TESTS / "witness_on_host.py").read_text(encoding="utf-8")
-        self._process = door.popen(shlex.join(["python3", "-c", script, ENGINE, OWNERS]), "root")
+        words = ["python3", "-c", script, ENGINE, OWNERS]
+        self._process = door.popen(shlex.join(words), "root")
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "listening\n"
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
 
     def told(self) -> dict[str, Any]:
         """All that it saw; it ends."""
@@ -88,14 +97,13 @@ class OwnersLab:
 
     def make_all(self) -> None:
         """Make a container in each way while a witness watches."""
-        watch = Watch(self.door)
-        with self.door.forwarded("carol") as near:
+        with Watch(self.door) as watch, self.door.forwarded("carol") as near:
             # One after the other: it is seen how soon each is listed, not what the guest can bear.
             for who in ("root", "alice", "bob", BAKER):
                 _end_of(self.door.popen("; ".join(self._lines(who)), who))
             _end_of(_by_sdk(near, "own-sdk"))
-        time.sleep(2)
-        self.witness = watch.told()
+            time.sleep(2)
+            self.witness = watch.told()
 
     def _lines(self, who: str) -> list[str]:
         lines = ["set -e"]
