@@ -23,6 +23,7 @@ from ds01.core.owners import (
     Account,
     ContainerFacts,
     Made,
+    Mount,
     Owner,
     SetBy,
 )
@@ -179,6 +180,37 @@ def test_a_label_cannot_make_a_container_nobodys(nobodys: str, method: str) -> N
     assert brief(owner) == ("alice", method, WEAK)
     assert len(owner.contradictions) == 1
     assert owner.contradictions[0].startswith("its label ds01.user names ")
+
+
+STEP = ContainerFacts(
+    "c" * 64,
+    "angry_jones",
+    image=f"sha256:{'1' * 64}",
+    labels={"ds01.user": "bob"},
+    cgroup_parent="ds01-student-bob.slice",
+    uids=(1002,),
+)
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_step"),
+    [
+        (STEP, True),
+        (replace(STEP, image="1" * 12, restart_policy="no"), True),
+        (replace(STEP, image="lab/base"), False),
+        (replace(STEP, name="train"), False),
+        (replace(STEP, mounts=(Mount("/home/bob", False),)), False),
+        (replace(STEP, restart_policy="always"), False),
+    ],
+)
+def test_a_dockerfile_charges_nobody_with_the_steps_of_its_build(
+    facts: ContainerFacts, is_step: bool
+) -> None:
+    """The engine makes their containers, so the door saw nobody make them."""
+    found = decide(facts, None, None, Accounts(EVERYBODY), {})
+    assert found.known is not is_step
+    through_the_door = decide(facts, made_by(ALICE), None, Accounts(EVERYBODY), {})
+    assert through_the_door.user == "alice" and through_the_door.contradictions
 
 
 @pytest.mark.parametrize("who", ["root", "ghost"])

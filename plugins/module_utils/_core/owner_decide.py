@@ -14,6 +14,7 @@ its own record of that one (:mod:`.callers`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from .owner_accounts import Directory, Named, is_name, same_person, same_spelling
@@ -23,6 +24,7 @@ from .owner_words import clean, day, shown
 from .owners import (
     ADMIN,
     CERTAIN,
+    DS01_LABEL,
     GATEWAY,
     METHODS,
     NONE,
@@ -38,6 +40,14 @@ from .owners import (
 
 # What a container itself shows.
 SIGNS = tuple(method for method in METHODS if method not in (ADMIN, GATEWAY))
+
+# The engine's builder makes a container of an image's id for each step, under a name that the engine gives.
+_STEP_IMAGE = re.compile(r"(sha256:)?[0-9a-f]{12,64}\Z")
+_GIVEN_NAME = re.compile(r"[a-z]+_[a-z]+\d*\Z")
+STEP = (
+    "it looks like a step of a build, in which the file that is built says everything: labels, user and "
+    "slice; so none of it counts"
+)
 
 __all__ = ["decide", "decide_thing", "keep", "paths_of"]
 
@@ -55,11 +65,23 @@ def decide(
         counts as one that could not be looked at.
     """
     directory = Directory(accounts)
+    if made is None and set_by is None and may_be_step(facts):
+        return _conclude([], [(DS01_LABEL, STEP)], set())
     look = Look(facts, directory, paths)
     for strategy in STRATEGIES:
         strategy(look)
     found = _certain(made, set_by, directory) + look.found
     return _conclude(found, look.notes, look.unseen)
+
+
+def may_be_step(facts: ContainerFacts) -> bool:
+    """Whether the engine may have made a container itself, for a step of a build.
+
+    No request for it came through the door, and all that it shows is in the Dockerfile.
+    """
+    own = (facts.mounts, facts.volumes, facts.tty, facts.stdin, facts.leases)
+    named = _STEP_IMAGE.match(facts.image) and _GIVEN_NAME.match(facts.name)
+    return bool(named and not any(own) and facts.restart_policy in ("", "no"))
 
 
 def decide_thing(
