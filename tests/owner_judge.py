@@ -193,8 +193,9 @@ def unheard(kills: Sequence[Kill], grace: float) -> list[tuple[float, float]]:
         while start != before:
             before = start
             for other in kills:
-                if other.unit == "daemon" and other.began < start <= other.ready + grace:
-                    start = other.began
+                last_heard = other.began - grace
+                if other.unit == "daemon" and last_heard < start <= other.ready + grace:
+                    start = last_heard
         found.append((start, kill.ready))
     return found
 

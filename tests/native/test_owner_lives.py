@@ -207,7 +207,7 @@ def test_what_was_said_to_a_daemon_that_was_dead_died_with_the_engine_too() -> N
     engine = Kill("engine", 100.0, 102.0)
     daemons = [Kill("daemon", 90.0, 94.0), Kill("daemon", 94.5, 99.5), Kill("daemon", 50.0, 60.0)]
     assert unheard([engine], 1.0) == [(99.0, 102.0)]
-    assert unheard([engine, *daemons], 1.0) == [(90.0, 102.0)]
+    assert unheard([engine, *daemons], 1.0) == [(89.0, 102.0)]
 
 
 def test_what_a_sync_has_found_needs_no_witness() -> None:
