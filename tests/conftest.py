@@ -20,7 +20,8 @@ settings.load_profile("house")
 # inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-DESCRIPTORS = 300
+DESCRIPTORS = 200
+_kept = [0]
 
 
 def pytest_runtest_logfinish() -> None:
@@ -29,5 +30,6 @@ def pytest_runtest_logfinish() -> None:
     A store is closed with its last reference, which objects that refer to each other keep until they are
     collected: too late in thousands of tests for programs that use select(2), which takes 1,024.
     """
-    if len(os.listdir("/proc/self/fd")) > DESCRIPTORS:
+    if len(os.listdir("/proc/self/fd")) > _kept[0] + DESCRIPTORS:
         gc.collect()
+        _kept[0] = len(os.listdir("/proc/self/fd"))

@@ -93,6 +93,10 @@ class Starts:
         """Start the thread."""
         self._thread.start()
 
+    def stop(self) -> None:
+        """Start no more; nobody waits for a start that is under way."""
+        self._thread.stop(0)
+
     def under_way(self) -> list[str]:
         """Containers that are being started."""
         return sorted(self._under_way)

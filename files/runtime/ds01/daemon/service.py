@@ -134,6 +134,9 @@ class Daemon:
         await end_all(self._tasks)
         for stop in (self._parts.tracker.stop, self._worker.stop):
             await asyncio.get_running_loop().run_in_executor(None, stop, STOP_SECONDS)
+        # What these do may hang, and nothing depends on its end.
+        self._slow.stop(0)
+        self.rounds.starts.stop()
 
     def heed_signals(self) -> None:
         """SIGTERM and SIGINT end, SIGHUP reads settings and limits anew; in the main thread only."""
