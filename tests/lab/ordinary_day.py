@@ -128,7 +128,8 @@ THINGS = [
     ("volume ls", "docker volume ls --filter name=$N-vol"),
     ("volume inspect", "docker volume inspect $N-vol"),
     ("volume rm", "docker volume rm $N-vol; docker volume rm $N-vol"),
-    ("rmi", "docker rmi $N/made:1 $N/flat:1 | sort"),
+    # How many layers go with them depends on whether another image has the same: each sort of line once.
+    ("rmi", "docker rmi $N/made:1 $N/flat:1 | sed 's/sha256:[0-9a-f]*/sha256:ID/' | sort -u"),
     ("version", "docker version"),
     ("info", "docker info | grep -v -E '^ *(Containers|Running|Paused|Stopped|Images|Name):'"),
     ("system df", "docker system df --format '{{.Type}}'"),
